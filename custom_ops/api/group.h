@@ -1,0 +1,74 @@
+// The nodes of all sessions that share one registration of the library: what RrmQuery's `stats` and `reset` speak of.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "ops/node.h"
+
+namespace rrm {
+
+class Group {
+ public:
+  Group(int64_t id, const Kernels& kernels) : id_(id), kernels_(kernels) {}
+
+  int64_t id() const { return id_; }
+  const Kernels& kernels() const { return kernels_; }
+  void add(Node* node) {
+    const std::lock_guard lock(mutex_);
+    nodes_.push_back(node);
+  }
+  void remove(Node* node) noexcept {
+    const std::lock_guard lock(mutex_);
+    nodes_.erase(std::remove(nodes_.begin(), nodes_.end(), node), nodes_.end());
+  }
+  template <typename Visit>
+  void each(Visit visit) {
+    const std::lock_guard lock(mutex_);
+    for (Node* node : nodes_) visit(*node);
+  }
+
+ private:
+  const int64_t id_;
+  const Kernels& kernels_;
+  std::mutex mutex_;
+  std::vector<Node*> nodes_;  // in the order of their creation
+};
+
+// All groups, for ever: onnxruntime keeps pointers to a group's operators as long as it likes.
+class Groups {
+ public:
+  static Groups& instance() {
+    static Groups* groups = new Groups;
+    return *groups;
+  }
+  Group& create(const Kernels& kernels) {
+    const std::lock_guard lock(mutex_);
+    const int64_t id = static_cast<int64_t>(groups_.size()) + 1;
+    return *groups_.emplace(id, std::make_unique<Group>(id, kernels)).first->second;
+  }
+  Group* find(int64_t id) {
+    const std::lock_guard lock(mutex_);
+    const auto it = groups_.find(id);
+    return it == groups_.end() ? nullptr : it->second.get();
+  }
+
+  // The group of this thread's newest registration; 0 before the first.
+  static int64_t& newest() {
+    thread_local int64_t id = 0;
+    return id;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<int64_t, std::unique_ptr<Group>> groups_;
+};
+
+// The level to use: the one asked for by RRM_ISA or the argument, else the best. Throws when it cannot run here.
+const Kernels& choose_kernels(const char* asked);
+
+}  // namespace rrm

@@ -1,0 +1,69 @@
+// The library's entry point for onnxruntime: makes a group, describes every operator of ops.inc to the session options.
+#include <cstdlib>
+#include <deque>
+
+#include "api/adapter.h"
+
+namespace rrm {
+namespace {
+
+constexpr char kDomain[] = "rrm";
+
+std::string level_names() {
+  std::string names;
+  for (int32_t i = 0; const Kernels* k = available_kernels(i); ++i) names += (i == 0 ? "" : ", ") + std::string(k->name);
+  return names;
+}
+
+// A config entry of the session options, or nothing.
+std::string config_entry(const ort::OrtApi& api, const ort::OrtSessionOptions* options, const char* key) {
+  int found = 0;
+  check(api, api.HasSessionConfigEntry(options, key, &found));
+  if (found == 0) return {};
+  size_t size = 0;
+  check(api, api.GetSessionConfigEntry(options, key, nullptr, &size));
+  std::string value(size, '\0');
+  check(api, api.GetSessionConfigEntry(options, key, value.data(), &size));
+  value.resize(size == 0 ? 0 : size - 1);
+  return value;
+}
+
+std::atomic<bool> config_entries{false};  // one runtime a process
+
+void add_operators(const ort::OrtApi& api, ort::OrtSessionOptions* options, Group& group) {
+  // Never freed: onnxruntime keeps pointers to domain and operators beyond the session options.
+  auto* operators = new std::deque<Operator>;
+#define RRM_OP(name, make, inputs, output) operators->emplace_back(#name, make, inputs, output, group);
+#include "api/ops.inc"
+#undef RRM_OP
+  ort::OrtCustomOpDomain* domain = nullptr;
+  check(api, api.CreateCustomOpDomain(kDomain, &domain));
+  for (const Operator& op : *operators) check(api, api.CustomOpDomain_Add(domain, &op));
+  check(api, api.AddCustomOpDomain(options, domain));
+}
+
+}  // namespace
+
+const Kernels& choose_kernels(const char* asked) {
+  if (asked == nullptr || *asked == '\0') return *available_kernels(0);
+  if (const Kernels* k = find_kernels(asked)) return *k;
+  throw Error("rrm: this machine cannot run the ISA level '" + std::string(asked) + "'", "choose one of: " + level_names());
+}
+
+bool has_config_entries() { return config_entries; }
+
+}  // namespace rrm
+
+extern "C" __attribute__((visibility("default"))) rrm::ort::OrtStatus* RegisterCustomOps(
+    rrm::ort::OrtSessionOptions* options, const rrm::ort::OrtApiBase* base) {
+  using namespace rrm;
+  const ort::OrtApi* api = base->GetApi(ort::kApiVersion);
+  if (api == nullptr) return nullptr;  // too old to be told; the session fails on the unknown domain, Python says why
+  return guarded(*api, [&] {
+    config_entries = ort::runtime_minor(base) >= ort::kConfigEntriesMinor;
+    const std::string asked = config_entry(*api, options, "rrm.isa");
+    Group& group = Groups::instance().create(choose_kernels(asked.empty() ? std::getenv("RRM_ISA") : asked.c_str()));
+    add_operators(*api, options, group);
+    Groups::newest() = group.id();
+  });
+}

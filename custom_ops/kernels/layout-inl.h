@@ -1,0 +1,130 @@
+// to_planar, gather_channels, row_sum, row_max; and Quad, the 4 x 4 transposition that commit_planar shares.
+#pragma once
+
+namespace rrm {
+namespace RRM_LEVEL {
+namespace {
+
+// Four floats whatever the level: a 4 x 4 block is eight shuffles for sixteen floats, near the speed of the caches.
+typedef float Quad __attribute__((vector_size(16)));
+typedef int32_t QuadIndex __attribute__((vector_size(16)));
+
+inline Quad LoadQuad(const float* p) {
+  Quad x;
+  __builtin_memcpy(&x, p, sizeof(x));
+  return x;
+}
+inline void StoreQuad(float* p, Quad x) { __builtin_memcpy(p, &x, sizeof(x)); }
+
+#if defined(__clang__)
+#define RRM_SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define RRM_SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, QuadIndex{i, j, k, l})
+#endif
+
+// Rows become columns.
+inline void Transpose(Quad (&r)[4]) {
+  const Quad a = RRM_SHUFFLE(r[0], r[1], 0, 4, 1, 5);
+  const Quad b = RRM_SHUFFLE(r[0], r[1], 2, 6, 3, 7);
+  const Quad c = RRM_SHUFFLE(r[2], r[3], 0, 4, 1, 5);
+  const Quad d = RRM_SHUFFLE(r[2], r[3], 2, 6, 3, 7);
+  r[0] = RRM_SHUFFLE(a, c, 0, 1, 4, 5);
+  r[1] = RRM_SHUFFLE(a, c, 2, 3, 6, 7);
+  r[2] = RRM_SHUFFLE(b, d, 0, 1, 4, 5);
+  r[3] = RRM_SHUFFLE(b, d, 2, 3, 6, 7);
+}
+
+// in[i * in_stride + j] -> out[j * out_stride + i], i < rows, j < columns.
+inline void TransposeBlocks(const float* in, int64_t in_stride, int rows, int columns, float* out, int64_t out_stride) {
+  int i = 0;
+  for (; i + 4 <= rows; i += 4) {
+    int j = 0;
+    for (; j + 4 <= columns; j += 4) {
+      const float* p = in + i * in_stride + j;
+      Quad block[4] = {LoadQuad(p), LoadQuad(p + in_stride), LoadQuad(p + 2 * in_stride), LoadQuad(p + 3 * in_stride)};
+      Transpose(block);
+      float* q = out + j * out_stride + i;
+      for (int r = 0; r < 4; ++r) StoreQuad(q + r * out_stride, block[r]);
+    }
+    for (; j < columns; ++j) {
+      const float* p = in + i * in_stride + j;
+      StoreQuad(out + j * out_stride + i, Quad{p[0], p[in_stride], p[2 * in_stride], p[3 * in_stride]});
+    }
+  }
+  for (; i < rows; ++i) {
+    for (int j = 0; j < columns; ++j) out[j * out_stride + i] = in[i * in_stride + j];
+  }
+}
+
+// Two channels side by side: four sites are two quads.
+inline void SplitPairs(const float* rows, int sites, float* first, float* second) {
+  int m = 0;
+  for (; m + 4 <= sites; m += 4) {
+    const Quad a = LoadQuad(rows + 2 * m);
+    const Quad b = LoadQuad(rows + 2 * m + 4);
+    StoreQuad(first + m, RRM_SHUFFLE(a, b, 0, 2, 4, 6));
+    StoreQuad(second + m, RRM_SHUFFLE(a, b, 1, 3, 5, 7));
+  }
+  for (; m < sites; ++m) {
+    first[m] = rows[2 * m];
+    second[m] = rows[2 * m + 1];
+  }
+}
+
+// Sites per pass: the output planes are far apart, so a pass over all channels writes whole cache lines of each plane
+// while its rows stay in L1.
+constexpr int kPlanarSites = 64;
+
+void ToPlanar(const float* rows, int64_t row_stride, int32_t sites, int32_t c, float* out, int64_t out_plane) {
+  if (c == 1 && row_stride == 1) {
+    __builtin_memcpy(out, rows, static_cast<size_t>(sites) * sizeof(float));
+    return;
+  }
+  if (c == 2 && row_stride == 2) return SplitPairs(rows, sites, out, out + out_plane);
+  for (int m = 0; m < sites; m += kPlanarSites) {
+    const int block = sites - m < kPlanarSites ? sites - m : kPlanarSites;
+    TransposeBlocks(rows + m * row_stride, row_stride, block, c, out + m, out_plane);
+  }
+}
+
+void GatherChannels(const float* rows, int64_t row_stride, int32_t sites, const int32_t* idx, int32_t c, float* out,
+                    int64_t out_stride) {
+  for (int m = 0; m < sites; ++m, rows += row_stride, out += out_stride) {
+    for (int j = 0; j < c; ++j) out[j] = rows[idx[j]];
+  }
+}
+
+// Folds rows into out, channel by channel, m ascending; NV vectors of channels at a time.
+template <int NV, class F>
+inline void FoldColumns(const float* rows, int64_t row_stride, int sites, Vec start, F f, float* out) {
+  Vec acc[NV];
+  for (int v = 0; v < NV; ++v) acc[v] = start;
+  for (int m = 0; m < sites; ++m, rows += row_stride) {
+    for (int v = 0; v < NV; ++v) acc[v] = f(acc[v], Load(rows + v * kLanes));
+  }
+  for (int v = 0; v < NV; ++v) Store(out + v * kLanes, acc[v]);
+}
+
+template <class F>
+inline void FoldRows(const float* rows, int64_t row_stride, int sites, int c, Vec start, F f, float* out) {
+  int j = 0;
+  for (; j + 4 * kLanes <= c; j += 4 * kLanes) FoldColumns<4>(rows + j, row_stride, sites, start, f, out + j);
+  for (; j + kLanes <= c; j += kLanes) FoldColumns<1>(rows + j, row_stride, sites, start, f, out + j);
+  if (j < c) {
+    Vec acc = start;
+    for (int m = 0; m < sites; ++m) acc = f(acc, LoadN(rows + m * row_stride + j, c - j));
+    StoreN(out + j, acc, c - j);
+  }
+}
+
+void RowSum(const float* rows, int64_t row_stride, int32_t sites, int32_t c, float* sum) {
+  FoldRows(rows, row_stride, sites, c, Zero(), [](Vec acc, Vec x) { return Add(acc, x); }, sum);
+}
+
+void RowMax(const float* rows, int64_t row_stride, int32_t sites, int32_t c, float* max) {
+  FoldRows(rows, row_stride, sites, c, Set(-__builtin_inff()), [](Vec acc, Vec x) { return Max(acc, x); }, max);
+}
+
+}  // namespace
+}  // namespace RRM_LEVEL
+}  // namespace rrm

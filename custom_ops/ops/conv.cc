@@ -1,0 +1,260 @@
+// Convolution: every active output site from the held input ("recompute"). The residual kernel, when it comes, is a
+// second strategy beside Dense and Depthwise below, chosen in prepare().
+#include <algorithm>
+#include <cstring>
+
+#include "ops/factories.h"
+#include "ops/geometry.h"
+
+namespace rrm {
+namespace {
+
+// Weights of a convolution as the kernels want them.
+struct Weights {
+  Weights(const Attributes& attributes, int64_t group_, int32_t taps_) : group(static_cast<int32_t>(group_)), taps(taps_) {
+    w = attributes.constant(1);
+    b = attributes.constant(2);
+    if (w.dtype != Dtype::kFloat || b.dtype != Dtype::kFloat || w.shape.size() != 4 || group < 1 ||
+        w.shape[0] % group != 0 || b.count() != w.shape[0] || w.shape[2] * w.shape[3] != taps) {
+      throw Error("rrm node '" + attributes.node_name() + "': weights, bias and attributes do not fit together");
+    }
+    out = static_cast<int32_t>(w.shape[0]);
+    group_in = static_cast<int32_t>(w.shape[1]);
+  }
+  // Rows k = (tap, channel), columns = output channels of group g.
+  std::vector<float> matrix(int32_t g) const {
+    const int32_t n = out / group;
+    std::vector<float> m(static_cast<size_t>(taps) * group_in * n);
+    for (int32_t t = 0; t < taps; ++t) {
+      for (int32_t c = 0; c < group_in; ++c) {
+        for (int32_t j = 0; j < n; ++j) {
+          m[(static_cast<size_t>(t) * group_in + c) * n + j] =
+              w.as<float>()[(static_cast<size_t>(g * n + j) * group_in + c) * taps + t];
+        }
+      }
+    }
+    return m;
+  }
+  Dense w, b;
+  int32_t group, taps, out, group_in;
+};
+
+// The channels of one group, piece by piece: where each piece's part begins in a row, and how long it is.
+struct Part {
+  const Piece* piece;
+  int32_t offset;  // floats from the piece's first channel
+  int32_t count;
+};
+
+std::vector<Part> parts_of(const MapInput& in, int32_t first, int32_t count) {
+  std::vector<Part> parts;
+  int32_t at = 0;
+  for (const Piece& p : in.pieces) {
+    const int32_t lo = std::max(first, at), hi = std::min(first + count, at + p.count);
+    if (lo < hi) parts.push_back({&p, lo - at, hi - lo});
+    at += p.count;
+  }
+  return parts;
+}
+
+class Conv final : public SiteNode {
+ public:
+  Conv(const Attributes& attributes, const Kernels& kernels)
+      : SiteNode(attributes, kernels, 1), geometry_(attributes) {
+    read_gate(attributes);
+    read_activation(attributes);
+    const Weights weights(attributes, attributes.integer("group"), geometry_.taps());
+    group_ = weights.group;
+    in_ = weights.group_in * group_;
+    out_ = weights.out;
+    depthwise_ = weights.group_in == 1 && out_ == group_ && group_ > 1;
+    if (depthwise_) {
+      w_.resize(static_cast<int64_t>(geometry_.taps()) * out_);
+      for (int32_t t = 0; t < geometry_.taps(); ++t) {
+        for (int32_t c = 0; c < out_; ++c) w_.data()[t * out_ + c] = weights.w.as<float>()[c * geometry_.taps() + t];
+      }
+      bias_.assign(weights.b.as<float>(), weights.b.as<float>() + out_);
+      return;
+    }
+    k_ = geometry_.taps() * weights.group_in;
+    const int32_t n = out_ / group_;
+    packed_floats_ = kernels.gemm_packed_floats(k_, n);
+    w_.resize(packed_floats_ * group_);
+    for (int32_t g = 0; g < group_; ++g) {
+      kernels.gemm_pack(weights.matrix(g).data(), k_, n, weights.b.as<float>() + g * n, w_.data() + g * packed_floats_);
+    }
+  }
+
+ protected:
+  MapShape out_shape(std::span<const MapInput> in) const override {
+    if (in[0].channels != in_) fail("expects " + std::to_string(in_) + " channels, got " + std::to_string(in[0].channels));
+    return geometry_.conv_size(in[0].height, in[0].width, out_);
+  }
+
+  bool reach(size_t, const MapInput& in, const ChangeMap& changed, const MapShape&, ChangeMap& out) const override {
+    reach_window(changed, geometry_.window(in.height, in.width), out);
+    return true;
+  }
+
+  void rows(std::span<const MapInput> inputs, const MapShape& shape, const SiteState&, const Block& block,
+            Scratch& scratch, float* out) const override {
+    const MapInput& in = inputs[0];
+    const Window window = geometry_.window(in.height, in.width);
+    if (depthwise_) return depthwise_rows(in, shape, window, block, scratch, out);
+    for (int32_t g = 0; g < group_; ++g) {
+      GemmArgs args{};
+      args.sites = block.sites;
+      args.rows_stride = block.sites;
+      args.packed = w_.data() + g * packed_floats_;
+      args.k = k_;
+      args.n = out_ / group_;
+      args.out = out + g * args.n;
+      args.out_stride = shape.channels;
+      // Neighbouring taps of a row are neighbours in memory when the input is one tensor with all its channels.
+      if (group_ == 1 && in.whole() && window.dilation[1] == 1 && window.kernel[1] > 1) {
+        point_bands(in, window, block, scratch, args);
+      } else {
+        point_parts(in, window, block, g, scratch, args);
+      }
+      kernels_.gemm(args);
+    }
+  }
+
+  double macs_per_site(std::span<const MapInput>, const MapShape&) const override {
+    return static_cast<double>(geometry_.taps()) * (in_ / group_) * out_;
+  }
+
+  double nanoseconds_per_site(std::span<const MapInput> in, const MapShape& shape) const override {
+    return macs_per_site(in, shape) / (depthwise_ ? 10.0 : 40.0) + SiteNode::nanoseconds_per_site(in, shape);
+  }
+
+ private:
+  // One piece per kernel row: the kernel's width times all channels, contiguous. Windows that hang over the left or
+  // right edge are copied with zeros around them.
+  void point_bands(const MapInput& in, const Window& w, const Block& block, Scratch& scratch, GemmArgs& args) const {
+    const int32_t length = w.kernel[1] * in_;
+    const float* outside = zeros(length);
+    const float* base = in.row(in.pieces[0], 0);
+    scratch.pointers.resize(static_cast<size_t>(w.kernel[0]) * block.sites);
+    lens(scratch, w.kernel[0], length);
+    // Reserve first: pointers into borders must stay valid.
+    int64_t borders = 0;
+    for (const Run& r : block.runs) {
+      for (int32_t m = 0; m < r.n; ++m) borders += hangs(w, r.x + m, in.width);
+    }
+    scratch.borders.grow(borders * w.kernel[0] * length);
+    float* copy = scratch.borders.data();
+    int32_t at = 0;
+    for (const Run& r : block.runs) {
+      for (int32_t ky = 0; ky < w.kernel[0]; ++ky) {
+        const float** p = scratch.pointers.data() + static_cast<int64_t>(ky) * block.sites + at;
+        const int32_t iy = r.y * w.stride[0] - w.pad[0] + ky * w.dilation[0];
+        if (iy < 0 || iy >= in.height) {
+          std::fill(p, p + r.n, outside);
+          continue;
+        }
+        const float* row = base + static_cast<int64_t>(iy) * in.width * in_;
+        for (int32_t m = 0; m < r.n; ++m) {
+          const int32_t ix = (r.x + m) * w.stride[1] - w.pad[1];
+          if (!hangs(w, r.x + m, in.width)) {
+            p[m] = row + static_cast<int64_t>(ix) * in_;
+            continue;
+          }
+          const int32_t lo = std::max(ix, 0), hi = std::min(ix + w.kernel[1], in.width);
+          std::fill(copy, copy + length, 0.0f);
+          if (lo < hi) {
+            std::memcpy(copy + static_cast<int64_t>(lo - ix) * in_, row + static_cast<int64_t>(lo) * in_,
+                        static_cast<size_t>(hi - lo) * in_ * sizeof(float));
+          }
+          p[m] = copy;
+          copy += length;
+        }
+      }
+      at += r.n;
+    }
+    finish(scratch, args);
+  }
+
+  // One piece per tap and resident: the channels of group g.
+  void point_parts(const MapInput& in, const Window& w, const Block& block, int32_t g, Scratch& scratch,
+                   GemmArgs& args) const {
+    const int32_t per_group = in_ / group_;
+    const std::vector<Part> parts = parts_of(in, g * per_group, per_group);
+    const int32_t taps = geometry_.taps();
+    const int64_t rows = static_cast<int64_t>(taps) * parts.size();
+    const float* outside = zeros(per_group);
+    scratch.pointers.resize(rows * block.sites);
+    scratch.lens.resize(rows);
+    std::vector<const float*> one(parts.size() > 1 ? static_cast<size_t>(taps) * block.sites : 0);
+    for (size_t i = 0; i < parts.size(); ++i) {
+      Piece piece = *parts[i].piece;
+      piece.first += parts[i].offset;
+      const float** to = parts.size() == 1 ? scratch.pointers.data() : one.data();
+      point_taps(in, piece, w, block, outside, to);
+      for (int32_t t = 0; t < taps; ++t) {
+        const size_t row = static_cast<size_t>(t) * parts.size() + i;
+        scratch.lens[row] = parts[i].count;
+        if (parts.size() > 1) {
+          std::copy_n(one.data() + static_cast<int64_t>(t) * block.sites, block.sites,
+                      scratch.pointers.data() + row * block.sites);
+        }
+      }
+    }
+    finish(scratch, args);
+  }
+
+  void depthwise_rows(const MapInput& in, const MapShape& shape, const Window& w, const Block& block, Scratch& scratch,
+                      float* out) const {
+    scratch.pointers.resize(static_cast<size_t>(geometry_.taps()) * block.sites);
+    int32_t at = 0;
+    for (const Piece& piece : in.pieces) {
+      point_taps(in, piece, w, block, nullptr, scratch.pointers.data());
+      DepthwiseArgs args{};
+      args.rows = scratch.pointers.data();
+      args.rows_stride = block.sites;
+      args.taps = geometry_.taps();
+      args.sites = block.sites;
+      args.bias = bias_.data() + at;
+      args.c = piece.count;
+      args.out = out + at;
+      args.out_stride = shape.channels;
+      args.w = w_.data() + at;
+      if (in.pieces.size() > 1) {  // the kernel wants the taps of its channels one behind the other
+        scratch.temp.grow(static_cast<int64_t>(args.taps) * args.c);
+        for (int32_t t = 0; t < args.taps; ++t) {
+          std::memcpy(scratch.temp.data() + t * args.c, w_.data() + t * out_ + at, sizeof(float) * args.c);
+        }
+        args.w = scratch.temp.data();
+      }
+      kernels_.depthwise(args);
+      at += piece.count;
+    }
+  }
+
+  static bool hangs(const Window& w, int32_t x, int32_t width) {
+    const int32_t ix = x * w.stride[1] - w.pad[1];
+    return ix < 0 || ix + w.kernel[1] > width;
+  }
+  static void lens(Scratch& scratch, int32_t pieces, int32_t length) { scratch.lens.assign(pieces, length); }
+  static void finish(Scratch& scratch, GemmArgs& args) {
+    args.rows = scratch.pointers.data();
+    args.lens = scratch.lens.data();
+    args.pieces = static_cast<int32_t>(scratch.lens.size());
+  }
+
+  const Geometry geometry_;
+  int32_t group_, in_, out_;
+  int32_t k_ = 0;
+  bool depthwise_;
+  int64_t packed_floats_ = 0;
+  Floats w_;
+  std::vector<float> bias_;  // depthwise only; else packed
+};
+
+}  // namespace
+
+std::unique_ptr<Node> make_conv(const Attributes& attributes, const Kernels& kernels) {
+  return std::make_unique<Conv>(attributes, kernels);
+}
+
+}  // namespace rrm

@@ -1,0 +1,286 @@
+// The borders of a region. Enter compares a dense tensor with the one it holds; Exit writes a resident tensor out.
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+
+#include "ops/factories.h"
+#include "ops/map_state.h"
+#include "ops/site_node.h"
+
+namespace rrm {
+namespace {
+
+// Rows of this many floats together are worth a thread of their own.
+constexpr int64_t kFloatsPerTask = 256 * 1024;
+
+int32_t tasks_for(int64_t floats, int32_t rows) {
+  return static_cast<int32_t>(std::clamp<int64_t>(floats / kFloatsPerTask, 1, std::clamp(rows, 1, 8)));
+}
+
+// Adds the time between its construction and its end.
+class Clock {
+ public:
+  explicit Clock(Stats& stats) : stats_(stats), start_(std::chrono::steady_clock::now()) {}
+  ~Clock() {
+    ++stats_.runs;
+    stats_.nanoseconds += std::chrono::nanoseconds(std::chrono::steady_clock::now() - start_).count();
+  }
+  Clock(const Clock&) = delete;
+  Clock& operator=(const Clock&) = delete;
+
+ private:
+  Stats& stats_;
+  const std::chrono::steady_clock::time_point start_;
+};
+
+struct EnterState : MapState {
+  Floats planar;  // the held picture once more, channel by channel as it comes (not for channels_last)
+};
+
+class Enter : public Node {
+ public:
+  Enter(const Attributes& attributes, const Kernels& kernels)
+      : Node(attributes, kernels), channels_last_(attributes.integer("channels_last") != 0), gate_(attributes) {}
+
+  void run(Context& context) override {
+    const Clock clock(stats_);
+    const Dense x = context.input(0);
+    if (x.dtype != Dtype::kFloat && x.dtype != Dtype::kUint8) fail("its input is neither float32 nor uint8");
+    if (x.shape.size() != 4) fail("its input has " + std::to_string(x.shape.size()) + " dimensions instead of 4");
+    for (int64_t d : x.shape) {
+      if (d < 1 || d > 1 << 24) fail("its input has an empty or an enormous dimension");
+    }
+    const MapShape shape = {static_cast<int32_t>(x.shape[channels_last_ ? 1 : 2]),
+                            static_cast<int32_t>(x.shape[channels_last_ ? 2 : 3]),
+                            static_cast<int32_t>(x.shape[channels_last_ ? 3 : 1])};
+    const std::array<int64_t, 2> words = {x.shape[0], ticket_words(1)};
+    const std::vector<int64_t> ids = streams_of(context, x.shape[0]);
+    const float factor = factor_of(context);
+    if (reset_of(context)) {
+      for (int64_t id : ids) streams_.drop(id);
+    }
+    int64_t* out = context.output_i64(words);
+    const int64_t floats = static_cast<int64_t>(shape.height) * shape.width * shape.channels;
+    for (int64_t n = 0; n < x.shape[0]; ++n, out += words[1]) {
+      const size_t size = x.dtype == Dtype::kFloat ? sizeof(float) : 1;
+      Dense picture = x;
+      picture.data = x.as<char>() + static_cast<size_t>(n * floats) * size;
+      write_ticket(enter(context, picture, shape, ids[n], factor), out);
+    }
+  }
+
+  void reset() override { streams_.drop_all(); }
+  int64_t streams() override { return streams_.count(); }
+  int64_t state_bytes() override {
+    int64_t n = 0;
+    streams_.each([&](EnterState& s) { n += s.bytes.load(); });
+    return n;
+  }
+  float threshold() const override { return gate_.threshold; }
+  float scale() override { return gate_.scale; }
+
+ protected:
+  virtual std::vector<int64_t> streams_of(Context&, int64_t batch) const {
+    std::vector<int64_t> ids(static_cast<size_t>(batch));
+    for (int64_t i = 0; i < batch; ++i) ids[i] = i;
+    return ids;
+  }
+  virtual float factor_of(Context&) const { return 1.0f; }
+  virtual bool reset_of(Context&) const { return false; }
+
+ private:
+  Ticket enter(Context& context, const Dense& x, const MapShape& shape, int64_t stream, float factor) {
+    const std::shared_ptr<EnterState> held = streams_.hold(stream);
+    EnterState& state = *held;
+    const std::unique_lock own = state.lock();
+    const bool fresh = state.begin(shape);
+    const int64_t floats = state.out->rows.size();
+    if (!channels_last_ && fresh) state.planar.resize(floats);
+    const GateLevel level = state.level(gate_, factor, fresh);
+    state.next.clear();
+    const int32_t rows = fails_now() ? shape.height / 2 : shape.height;
+    const int32_t tasks = tasks_for(floats, shape.height);
+    std::atomic<int64_t> changed{0};
+    parallel(context, tasks, [&](int32_t task) {
+      const FlushDenormals flush;
+      int64_t mine = 0;
+      for (int32_t y = rows * task / tasks; y < rows * (task + 1) / tasks; ++y) {
+        mine += channels_last_ ? rows_last(x, shape, state, level, y) : rows_planar(x, shape, state, level, y);
+      }
+      changed += mine;
+    });
+    if (rows != shape.height) fail("stopped by the test hook");
+    stats_.keyframes += fresh;
+    if (!fresh) {
+      stats_.sites += state.out->sites();
+      stats_.active += state.out->sites();
+      stats_.changed += changed.load();
+    }
+    state.finish(gate_, kernels_, changed.load(), fresh);
+    state.bytes += state.planar.bytes();
+    return state.ticket(stream, factor);
+  }
+
+  int64_t rows_planar(const Dense& x, const MapShape& shape, EnterState& state, const GateLevel& level, int32_t y) const {
+    const int64_t plane = static_cast<int64_t>(shape.height) * shape.width, at = static_cast<int64_t>(y) * shape.width;
+    CommitPlanarArgs args{};
+    if (x.dtype == Dtype::kFloat) {
+      args.x = x.as<float>() + at;
+      args.plane = plane;
+    } else {
+      Scratch& scratch = Scratch::of_thread();
+      scratch.temp.grow(static_cast<int64_t>(shape.width) * shape.channels);
+      for (int32_t c = 0; c < shape.channels; ++c) {
+        kernels_.u8_to_f32(x.as<uint8_t>() + c * plane + at, shape.width, scratch.temp.data() + c * shape.width);
+      }
+      args.x = scratch.temp.data();
+      args.plane = shape.width;
+    }
+    args.planar = state.planar.data() + at;
+    args.planar_plane = plane;
+    args.held = state.out->row(at);
+    args.sites = shape.width;
+    args.c = shape.channels;
+    args.gate = level.gate;
+    args.limit = level.limit;
+    args.bits = state.next.row(y);  // a row of the map is words of its own: no other task writes them
+    return kernels_.commit_planar(args);
+  }
+
+  int64_t rows_last(const Dense& x, const MapShape& shape, EnterState& state, const GateLevel& level, int32_t y) const {
+    const int64_t site = static_cast<int64_t>(y) * shape.width, floats = static_cast<int64_t>(shape.width) * shape.channels;
+    const float* fresh = nullptr;
+    if (x.dtype == Dtype::kFloat) {
+      fresh = x.as<float>() + site * shape.channels;
+    } else {
+      Scratch& scratch = Scratch::of_thread();
+      scratch.temp.grow(floats);
+      kernels_.u8_to_f32(x.as<uint8_t>() + site * shape.channels, floats, scratch.temp.data());
+      fresh = scratch.temp.data();
+    }
+    return kernels_.commit({fresh, state.out->row(site), shape.width, shape.channels, level.gate, level.limit, state.next.row(y)});
+  }
+
+  const bool channels_last_;
+  const GateAttributes gate_;
+  Streams<EnterState> streams_;
+};
+
+// Enter with the stream ids, the reset flag and the tolerance factor as inputs.
+class EnterStream final : public Enter {
+ public:
+  using Enter::Enter;
+
+ protected:
+  std::vector<int64_t> streams_of(Context& context, int64_t batch) const override {
+    const Dense ids = context.input(1);
+    if (ids.dtype != Dtype::kInt64 || ids.count() != batch) {
+      fail("rrm_stream has " + std::to_string(ids.count()) + " ids for a batch of " + std::to_string(batch),
+           "feed one int64 stream id per picture of the batch");
+    }
+    std::vector<int64_t> out(ids.as<int64_t>(), ids.as<int64_t>() + batch);
+    std::vector<int64_t> sorted = out;
+    std::sort(sorted.begin(), sorted.end());
+    if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {
+      fail("rrm_stream names one stream twice", "feed a different id for each picture of the batch");
+    }
+    return out;
+  }
+  bool reset_of(Context& context) const override { return *context.input(2).as<bool>(); }
+  float factor_of(Context& context) const override {
+    const float factor = *context.input(3).as<float>();
+    if (!(factor >= 0) || std::isinf(factor)) fail("rrm_tolerance must be a finite number, 0 or more");
+    return factor;
+  }
+};
+
+struct ExitState {
+  std::mutex mutex;
+  InputMemory memory;
+};
+
+class Exit final : public Node {
+ public:
+  Exit(const Attributes& attributes, const Kernels& kernels)
+      : Node(attributes, kernels), channels_last_(attributes.integer("channels_last") != 0) {}
+
+  void run(Context& context) override {
+    const Clock clock(stats_);
+    const std::vector<Ticket> tickets = tickets_of(context, 0, name_);
+    if (tickets.empty()) fail("an empty batch");
+    const int64_t h = tickets[0].height, w = tickets[0].width, c = tickets[0].channels(), n = tickets.size();
+    const std::array<int64_t, 4> shape = channels_last_ ? std::array{n, h, w, c} : std::array{n, c, h, w};
+    float* out = context.output_f32(shape);
+    for (const Ticket& t : tickets) {
+      if (t.height != h || t.width != w || t.channels() != c) fail("its batch rows have different sizes");
+      write(context, t, out);
+      out += h * w * c;
+    }
+    if (fails_now()) fail("stopped by the test hook");
+  }
+
+  void reset() override { streams_.drop_all(); }
+
+ private:
+  void write(Context& context, const Ticket& ticket, float* out) {
+    const std::shared_ptr<ExitState> state = streams_.hold(ticket.stream);
+    const std::unique_lock own(state->mutex, std::try_to_lock);
+    if (!own.owns_lock()) throw Error(kTwoRuns, kTwoRunsHint);
+    MapInput in;
+    state->memory.resolve(ticket, in);
+    const ReadLocks locks(std::span(&in, 1));
+    state->memory.compare(ticket, in);
+    const int64_t plane = in.sites();
+    const int32_t tasks = tasks_for(plane * in.channels, in.height);
+    parallel(context, tasks, [&](int32_t task) {
+      const int32_t first = in.height * task / tasks, end = in.height * (task + 1) / tasks;
+      const int64_t at = static_cast<int64_t>(first) * in.width, sites = static_cast<int64_t>(end - first) * in.width;
+      if (channels_last_) return in.copy_rows(at, sites, out + at * in.channels);
+      int64_t channel = 0;
+      for (const Piece& p : in.pieces) {
+        kernels_.to_planar(in.row(p, at), p.resident->channels, static_cast<int32_t>(sites), p.count,
+                           out + channel * plane + at, plane);
+        channel += p.count;
+      }
+    });
+  }
+
+  const bool channels_last_;
+  Streams<ExitState> streams_;
+};
+
+// The shape of the map as ONNX's Shape would give it.
+class ShapeNode final : public Node {
+ public:
+  using Node::Node;
+  void run(Context& context) override {
+    const Clock clock(stats_);
+    const std::vector<Ticket> tickets = tickets_of(context, 0, name_);
+    if (tickets.empty()) fail("an empty batch");
+    const std::array<int64_t, 1> shape = {4};
+    int64_t* out = context.output_i64(shape);
+    const int64_t dims[4] = {static_cast<int64_t>(tickets.size()), tickets[0].channels(), tickets[0].height, tickets[0].width};
+    std::copy(dims, dims + 4, out);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Node> make_enter(const Attributes& attributes, const Kernels& kernels) {
+  return std::make_unique<Enter>(attributes, kernels);
+}
+
+std::unique_ptr<Node> make_enter_stream(const Attributes& attributes, const Kernels& kernels) {
+  return std::make_unique<EnterStream>(attributes, kernels);
+}
+
+std::unique_ptr<Node> make_exit(const Attributes& attributes, const Kernels& kernels) {
+  return std::make_unique<Exit>(attributes, kernels);
+}
+
+std::unique_ptr<Node> make_shape(const Attributes& attributes, const Kernels& kernels) {
+  return std::make_unique<ShapeNode>(attributes, kernels);
+}
+
+}  // namespace rrm

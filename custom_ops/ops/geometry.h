@@ -1,0 +1,50 @@
+// Sliding windows: ONNX's attributes, resolved for a map's size.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ops/interface.h"
+#include "ops/site_node.h"
+#include "state/change_map.h"
+
+namespace rrm {
+
+class Geometry {
+ public:
+  explicit Geometry(const Attributes& attributes);
+
+  // Window with the padding that auto_pad asks for at this input size; throws when the window does not fit.
+  Window window(int32_t height, int32_t width) const;
+  // Output size of a convolution or a pooling. ceil_mode as in ONNX: a last window may begin inside the input or its
+  // left padding, never in the right padding.
+  MapShape conv_size(int32_t height, int32_t width, int32_t channels, bool ceil_mode = false) const;
+  int32_t taps() const { return kernel_[0] * kernel_[1]; }
+  const int32_t* kernel() const { return kernel_; }
+
+  // Padding at the bottom and on the right.
+  int32_t pad_end(int axis) const { return pads_[2 + axis]; }
+  bool explicit_pads() const { return auto_ == Auto::kNotSet; }
+  int32_t out_size(int axis, int32_t size, bool ceil_mode) const;
+
+ private:
+  int32_t kernel_[2], stride_[2], dilation_[2], pads_[4];
+  enum class Auto { kNotSet, kSameUpper, kSameLower, kValid } auto_;
+};
+
+// The row that tap (ky, kx) of output site (y, x) reads, or -1 when it lies in the padding.
+inline int64_t tap_site(const Window& w, int32_t y, int32_t x, int32_t ky, int32_t kx, int32_t height, int32_t width) {
+  const int32_t iy = y * w.stride[0] - w.pad[0] + ky * w.dilation[0];
+  const int32_t ix = x * w.stride[1] - w.pad[1] + kx * w.dilation[1];
+  if (iy < 0 || iy >= height || ix < 0 || ix >= width) return -1;
+  return static_cast<int64_t>(iy) * width + ix;
+}
+
+// pointers[tap * block.sites + m] = row of the piece that tap reads for the block's m-th site; `outside` in the padding.
+void point_taps(const MapInput& in, const Piece& piece, const Window& window, const Block& block, const float* outside,
+                const float** pointers);
+
+// A row of zeros, at least n floats; lives as long as the library.
+const float* zeros(int32_t n);
+
+}  // namespace rrm

@@ -1,0 +1,64 @@
+// What a node may ask of the runtime. api/ implements it on ONNX Runtime's C API; nothing below api/ knows that API.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace rrm {
+
+enum class Dtype { kFloat, kUint8, kInt64, kBool, kOther };
+
+// A dense tensor of the runtime's; the data belongs to it.
+struct Dense {
+  const void* data = nullptr;
+  Dtype dtype = Dtype::kOther;
+  std::vector<int64_t> shape;
+
+  template <typename T>
+  const T* as() const {
+    return static_cast<const T*>(data);
+  }
+  int64_t count() const {
+    int64_t n = 1;
+    for (int64_t d : shape) n *= d;
+    return n;
+  }
+};
+
+// A node's attributes and constant inputs, while it is made. Every getter throws Error when the attribute is missing.
+class Attributes {
+ public:
+  virtual ~Attributes() = default;
+  virtual std::string node_name() const = 0;
+  virtual int64_t integer(const char* name) const = 0;
+  virtual float real(const char* name) const = 0;
+  virtual std::string text(const char* name) const = 0;
+  virtual std::vector<int64_t> integers(const char* name) const = 0;
+  virtual std::vector<float> reals(const char* name) const = 0;
+  virtual Dense constant(size_t input) const = 0;  // throws when the input is not a constant
+};
+
+// One run of one node.
+class Context {
+ public:
+  virtual ~Context() = default;
+  virtual size_t inputs() const = 0;
+  virtual Dense input(size_t i) = 0;
+  virtual float* output_f32(std::span<const int64_t> shape) = 0;
+  virtual int64_t* output_i64(std::span<const int64_t> shape) = 0;
+  // Calls body(arg, i) for i < tasks on the runtime's own threads, this one included; rethrows what a body threw.
+  virtual void parallel(int32_t tasks, void (*body)(void*, int32_t), void* arg) = 0;
+};
+
+template <typename Body>
+void parallel(Context& context, int32_t tasks, Body&& body) {
+  if (tasks == 1) {
+    body(0);
+    return;
+  }
+  context.parallel(tasks, [](void* arg, int32_t i) { (*static_cast<std::remove_reference_t<Body>*>(arg))(i); }, &body);
+}
+
+}  // namespace rrm

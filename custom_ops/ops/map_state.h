@@ -1,0 +1,53 @@
+// One node's resident tensor for one stream, and the steps of an update: lock, begin, (write rows), finish.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+
+#include "kernels/table.h"
+#include "ops/interface.h"
+#include "state/resident.h"
+#include "state/ticket.h"
+
+namespace rrm {
+
+struct MapShape {
+  int32_t height;
+  int32_t width;
+  int32_t channels;
+};
+
+// threshold, scale: as the node's attributes have them. A threshold of 0 is exact; a scale of 0 is measured.
+struct GateAttributes {
+  GateAttributes() = default;
+  explicit GateAttributes(const Attributes& attributes)
+      : threshold(attributes.real("threshold")), scale(attributes.real("scale")) {}
+  float threshold = 0;
+  float scale = 0;
+};
+
+struct GateLevel {
+  Gate gate;
+  float limit;  // of the sum of squares over a row; only for Gate::kRms
+};
+
+struct MapState {
+  OwnedResident out;
+  ChangeMap next;       // the change map in the making
+  float scale = 0;      // measured on the first keyframe, where the node has none of its own
+  float tolerance = 0;  // the ticket's factor in the run before
+  std::atomic<int64_t> bytes{0};
+
+  // Throws when another run is at work on this stream.
+  std::unique_lock<std::shared_mutex> lock();
+  // Marks the resident unusable and gives it this shape. True (fresh): what it held is not to be trusted.
+  bool begin(const MapShape& shape);
+  // Rows held under a wider tolerance have to show that they are good enough for this one: every site is active.
+  bool narrows(const GateAttributes& gate, float factor) const { return gate.threshold > 0 && factor < tolerance; }
+  GateLevel level(const GateAttributes& gate, float factor, bool fresh);
+  // Stores the new version if anything changed; usable from here on.
+  void finish(const GateAttributes& gate, const Kernels& kernels, int64_t changed, bool fresh);
+  Ticket ticket(int64_t stream, float factor) const;
+};
+
+}  // namespace rrm

@@ -1,0 +1,93 @@
+// A node that computes rows of a resident tensor from rows of others: the driver of nearly every operator.
+//
+// A run, per batch row: lock, find what changed, spread it to the output (`reach`), compute those rows in blocks
+// (`rows`), put them through activation and gate, store the new version. An operator supplies the virtual functions.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "ops/map_state.h"
+#include "ops/node.h"
+
+namespace rrm {
+
+
+// Memory of one thread, kept between calls.
+struct Scratch {
+  Floats fresh;    // output rows of a block
+  Floats temp;     // the operator's own
+  Floats borders;  // copies of windows that hang over the edge
+  std::vector<const float*> pointers;
+  std::vector<int32_t> lens;
+  std::vector<float> weights;
+  std::vector<uint64_t> bits;
+  static Scratch& of_thread();
+};
+
+// What an operator keeps per stream besides its resident tensor.
+struct Extra {
+  virtual ~Extra() = default;
+  virtual int64_t bytes() const { return 0; }
+};
+
+struct SiteState : MapState {
+  std::vector<InputMemory> memory;
+  ChangeMap active;
+  std::unique_ptr<Extra> extra;
+};
+
+// A stretch of output sites that is computed at once.
+struct Block {
+  std::span<const Run> runs;
+  int32_t sites;
+};
+
+class SiteNode : public Node {
+ public:
+  SiteNode(const Attributes& attributes, const Kernels& kernels, size_t map_inputs);
+  void run(Context& context) override;
+  void reset() override { streams_.drop_all(); }
+  int64_t state_bytes() override;
+  int64_t streams() override { return streams_.count(); }
+  float threshold() const override { return gate_.threshold; }
+  float scale() override { return gate_.scale; }
+
+ protected:
+  virtual MapShape out_shape(std::span<const MapInput> in) const = 0;
+  // Adds to `out` the output sites that depend on the set sites of input i's change map. False: all of them do.
+  virtual bool reach(size_t i, const MapInput& in, const ChangeMap& changed, const MapShape& shape, ChangeMap& out) const = 0;
+  // Computes the rows of a block, one after the other, into out (block.sites * channels floats). Runs on any thread.
+  virtual void rows(std::span<const MapInput> in, const MapShape& shape, const SiteState& state, const Block& block,
+                    Scratch& scratch, float* out) const = 0;
+  // Before the blocks of a run, on one thread; `active` is set. fresh: what this node held is not to be trusted.
+  virtual void prepare(std::span<const MapInput>, const MapShape&, SiteState&, bool /*fresh*/) {}
+  virtual double macs_per_site(std::span<const MapInput>, const MapShape&) const { return 0; }
+  // Estimated work in nanoseconds, to decide on threads: memory traffic unless the operator knows better.
+  virtual double nanoseconds_per_site(std::span<const MapInput> in, const MapShape& shape) const;
+
+  // Called by constructors of gated and activated operators.
+  void read_gate(const Attributes& attributes) { gate_ = GateAttributes(attributes); }
+  void read_activation(const Attributes& attributes);
+
+ private:
+  void run_row(Context& context, std::vector<Ticket>& tickets, Ticket& out);
+  // Sets state.active; true when every site is active.
+  bool find_active(std::span<const MapInput> in, const MapShape& shape, SiteState& state, bool everything);
+  // The number of rows that changed.
+  int64_t compute(Context& context, std::span<const MapInput> in, const MapShape& shape, SiteState& state,
+                  const GateLevel& gate, bool everything);
+
+  const size_t map_inputs_;
+  GateAttributes gate_;
+  Activation activation_{Act::kNone, 0, 0, nullptr};
+  std::vector<float> activation_params_;
+  Streams<SiteState> streams_;
+};
+
+// activation, activation_params as the operators spell them.
+Act parse_activation(const std::string& name);
+
+}  // namespace rrm

@@ -1,0 +1,151 @@
+"""`rrm-onnx verify` and `rrm-onnx bench`: the original and the converted model on one clip."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import click
+import onnx
+
+from rrm_onnx import bench, video, yardstick
+from rrm_onnx.cli import shell
+from rrm_onnx.cli.options import (
+    ModelPath,
+    clip_options,
+    json_option,
+    reading_of,
+    repeated,
+    threads_option,
+    thresholds_option,
+    tolerance_option,
+)
+from rrm_onnx.errors import RrmError
+from rrm_onnx.verify import Report, verify
+
+
+@click.command("verify", short_help="Compare the answers of both models on a clip.")
+@click.argument("model", type=ModelPath)
+@click.argument("converted", type=ModelPath)
+@clip_options(required=True)
+@click.option("--rtol", type=click.FloatRange(0), help="Largest relative L2 error [1e-4; or 10 x tolerance].")
+@json_option
+def verify_command(
+    model: pathlib.Path, converted: pathlib.Path, clip: str, rtol: float | None, as_json: bool, **reading: Any
+) -> int:
+    """Check that the converted model answers as the original does, on every frame of a clip."""
+    original, fast = yardstick.load(model), load_converted(converted)
+    frames = read_clip(clip, original, reading)
+    with shell.progress("comparing", len(frames)) as step:
+        report = verify(original, fast, frames.feeds(), rtol=rtol, progress=step)
+    rows = [
+        (o.name, f"{o.mean_error:.2e}", f"{o.worst_error:.2e}", o.worst_frame, f"{o.largest_difference:.2e}")
+        for o in report.outputs
+    ]
+    title = f"{report.frames} frames against {model.name}, allowed error {report.rtol:g}"
+    shell.table(title, ("output", "mean error", "worst error", "in frame", "largest difference"), rows)
+    shell.note(f"last frame equal to a fresh session's, bit for bit: {'yes' if report.fresh_equal else _why(report)}")
+    if as_json:
+        shell.data(report.to_dict())
+    if not report.ok:
+        hint = "please report it with the model"
+        if not report.exact:
+            hint = "convert with a smaller --tolerance, or allow more with --rtol"
+        return shell.fail("; ".join(report.failures), hint, shell.CHECK_FAILED)
+    shell.next_command("rrm-onnx", "bench", model, converted, "--clip", clip, *repeated(reading))
+    return shell.OK
+
+
+def _why(report: Report) -> str:
+    return "no" if report.exact else "no (nor need it be: this model was converted with a tolerance)"
+
+
+@click.command("bench", short_help="Time both models on a clip.")
+@click.argument("model", type=ModelPath)
+@click.argument("converted", type=ModelPath, required=False)
+@clip_options(required=True)
+@threads_option
+@tolerance_option
+@thresholds_option
+@json_option
+def bench_command(
+    model: pathlib.Path,
+    converted: pathlib.Path | None,
+    clip: str,
+    threads: int,
+    tolerance: float | None,
+    thresholds: pathlib.Path | None,
+    as_json: bool,
+    **reading: Any,
+) -> int:
+    """Time the original and the converted model on a clip, frame by frame in one process.
+
+    Without CONVERTED, MODEL is converted in memory with --tolerance or --thresholds.
+    """
+    if converted and (tolerance is not None or thresholds):
+        raise RrmError(
+            f"{converted}: is already converted, --tolerance and --thresholds do not apply",
+            hint="leave them out, or leave the converted model out",
+        )
+    original = yardstick.load(model)
+    fast = load_converted(converted) if converted else convert(model, tolerance, thresholds)
+    frames = read_clip(clip, original, reading)
+    with shell.progress("timing", len(frames)) as step:
+        result = bench.compare(
+            original, fast, frames.feeds(), threads=threads, on_frame=lambda t, _dense, _converted: step(t + 1)
+        )
+    show_result(f"{result.frames} frames of {clip}, {threads} threads; the first is not counted", result)
+    if not converted:
+        given = [] if tolerance is None else ["--tolerance", f"{tolerance:g}"]
+        given += ["--thresholds", str(thresholds)] if thresholds else []
+        shell.next_command("rrm-onnx", "convert", model, *given)
+    elif result.ratio < 1:
+        shell.next_command("rrm-onnx", "inspect", model)
+    else:
+        shell.next_command("rrm-onnx", "doctor")
+    if as_json:
+        shell.data(result.to_dict())
+    return shell.OK
+
+
+def show_result(title: str, result: bench.Result) -> None:
+    """The table of a comparison."""
+    keys = ("ms", "median_ms", "p99_ms", "first_ms", "cpu_ms")
+    sides = {"original": result.dense.to_dict(), "converted": result.converted.to_dict()}
+    rows = [(name, *(f"{side[key]:.2f}" for key in keys)) for name, side in sides.items()]
+    shell.table(title, ("", "ms a frame", "median", "99th percentile", "first frame", "CPU ms a frame"), rows)
+    shell.table(
+        f"{result.ratio:.2f} times as fast" if result.ratio >= 1 else f"slower: {result.ratio:.2f} times the speed",
+        ("", ""),
+        [
+            ("error (relative L2, worst output, mean over the frames)", f"{result.error:.2e}"),
+            ("error of running the original on every 2nd frame only", f"{result.hold2_error:.2e}"),
+            ("share of the multiply-accumulates that was done", shell.percent(result.macs_share)),
+        ],
+    )
+
+
+def read_clip(clip: str, model: onnx.ModelProto, reading: dict[str, Any]) -> video.Clip:
+    """The clip's frames for the model's picture input, with a progress bar."""
+    options = reading_of(reading)
+    target = video.image_input(model)
+    with shell.progress("reading frames", options.frames) as step:
+        return video.read_clip(clip, target, options, step)
+
+
+def load_converted(path: pathlib.Path) -> onnx.ModelProto:
+    """A converted model; RrmError when the file is something else."""
+    model = yardstick.load(path)
+    if not yardstick.is_converted(model):
+        raise RrmError(f"{path}: is not a converted model", hint=f"rrm-onnx convert {path}")
+    return model
+
+
+def convert(
+    model: pathlib.Path | onnx.ModelProto, tolerance: float | None, thresholds: pathlib.Path | None = None
+) -> onnx.ModelProto:
+    """A converted model in memory."""
+    from rrm_onnx import pipeline
+    from rrm_onnx.types import Options
+
+    return pipeline.run(model, Options(tolerance=tolerance, thresholds=thresholds)).model

@@ -1,0 +1,59 @@
+"""Writing results: complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import tempfile
+
+from rrm_onnx.errors import RrmError
+
+
+def output_path(model: pathlib.Path, given: pathlib.Path | None) -> pathlib.Path:
+    """Where the converted model goes: `given`, or NAME.rrm.onnx beside NAME.onnx. Never the model itself.
+
+    Raises RrmError before any work is done when nothing can be written there.
+    """
+    out = given or model.with_name(f"{model.name.removesuffix('.onnx')}.rrm.onnx")
+    if out.is_dir():
+        raise RrmError(f"{out}: is a folder", hint=f"name a file, for example -o {out / 'model.rrm.onnx'}")
+    if out.exists() and model.exists() and out.samefile(model):
+        raise RrmError(f"{out}: is the input, a model is never converted in place", hint="choose another name with -o")
+    check_writable(out)
+    return out
+
+
+def check_writable(out: pathlib.Path) -> None:
+    """Raises RrmError when `out` cannot be created in its folder."""
+    folder = out.parent
+    if not folder.is_dir():
+        raise RrmError(f"{out}: the folder {folder} does not exist", hint="create it, or choose another with -o")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise RrmError(f"{out}: the folder {folder} is not writable", hint="choose another place with -o")
+
+
+def write_atomically(out: pathlib.Path, content: bytes) -> None:
+    """Writes through a temporary file in the same folder and a rename: `out` is whole, or as it was before."""
+    part: str | None = None
+    try:
+        handle, part = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(part, 0o666 & ~_umask())  # mkstemp makes files that only the owner may read
+        os.replace(part, out)
+        part = None
+    except OSError as error:
+        size = f"{len(content) / 1e6:.1f} MB"
+        hint = f"{size} are needed; choose another place with -o"
+        raise RrmError(f"{out}: cannot be written: {error.strerror or error}", hint=hint) from error
+    finally:
+        if part is not None:
+            pathlib.Path(part).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

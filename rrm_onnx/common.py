@@ -1,0 +1,49 @@
+"""Small helpers that several stages share: names, hints, one-line texts, and facts of a ModelProto."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Iterable
+
+import onnx
+
+
+def source_hash(model: onnx.ModelProto) -> str:
+    """SHA-256 of the serialized model: identifies the model that a conversion or a thresholds file belongs to."""
+    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+
+
+def default_opset(model: onnx.ModelProto) -> int | None:
+    """Version of the ai.onnx domain, None where it is not imported."""
+    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
+
+
+def one_line(error: BaseException) -> str:
+    """The first sentence of an error's text, without the dump of nodes that may follow."""
+    text = str(error).split("==> Context")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    short = re.sub(r"\s+", " ", " ".join(lines[:3]))
+    return short if len(short) <= 300 else short[:297] + "..."
+
+
+def free_name(wanted: str, taken: Iterable[str]) -> str:
+    """`wanted`, or the first of wanted_1, wanted_2, ... that is not taken."""
+    used = set(taken)
+    if wanted not in used:
+        return wanted
+    count = 1
+    while f"{wanted}_{count}" in used:
+        count += 1
+    return f"{wanted}_{count}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint with the closest known names."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3)
+    if close:
+        return "did you mean " + ", ".join(f"'{c}'" for c in close) + "?"
+    shown = ", ".join(f"'{n}'" for n in names[:8])
+    return f"known: {shown}" + (", ..." if len(names) > 8 else "")

@@ -1,0 +1,277 @@
+"""Last stage: the only writer of rrm nodes.
+
+Invariants: every tensor that enters does so through one Enter per layout, every tensor that leaves keeps its name;
+Transposes (and a Cast from uint8) next to a border are taken into it; inputs, outputs, metadata and opset imports of
+the source are kept as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import TensorProto, helper, numpy_helper
+
+from rrm_onnx.common import free_name
+from rrm_onnx.errors import ConvertError
+from rrm_onnx.ops.composite import COMPOSITE_DOMAIN, expand
+from rrm_onnx.ops.enter_exit import STREAM_INPUTS, enter, leave
+from rrm_onnx.thresholds import Gates
+from rrm_onnx.types import Match, Normalised, Plan, RrmNode
+
+DOMAIN, DOMAIN_VERSION = "rrm", 1
+TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
+GATED = ("Enter", "EnterStream", "Conv", "ConvTranspose")
+
+
+def emit(source: Normalised, plan: Plan, limits: Gates, streams: bool, digest: str) -> onnx.ModelProto:
+    """The converted model, checked. `digest`: SHA-256 of the original (common.source_hash)."""
+    if not plan.regions:
+        raise nothing_to_convert(plan)
+    writer = Writer(source, plan, limits, streams)
+    for node in source.graph.nodes:
+        writer.add(node)
+    limits.check_names({n.name for n in writer.nodes if n.op_type in GATED} | {n.name for n in source.graph.nodes})
+    model = writer.finish()
+    for key, value in {
+        "rrm.version": str(DOMAIN_VERSION),
+        "rrm.source": digest,
+        "rrm.tolerance": repr(limits.default),
+    }.items():
+        model.metadata_props.add(key=key, value=value)
+    check(model)
+    return model
+
+
+def nothing_to_convert(plan: Plan) -> ConvertError:
+    """The error where no region is left, with the reason that most convolutions were refused for."""
+    convolutions = [r for r in plan.refusals.values() if "Conv" in r.op_type]
+    if not convolutions:
+        hint = "rrm_onnx speeds up convolutions over images (Conv, ConvTranspose); convert another model"
+        return ConvertError("nothing to convert: the model has no convolution", hint=hint)
+    first = max(convolutions, key=lambda r: sum(r.code == other.code for other in convolutions))
+    text = f"nothing to convert: {len(convolutions)} convolutions stay dense, '{first.node}' because {first.reason}"
+    return ConvertError(
+        text, hint=first.hint or "'rrm-onnx inspect' lists the reason for every operator", node=first.node
+    )
+
+
+class Writer:
+    """Collects nodes and initializers of the converted graph in topological order."""
+
+    def __init__(self, source: Normalised, plan: Plan, limits: Gates, streams: bool) -> None:
+        self.source, self.plan, self.limits, self.streams = source, plan, limits, streams
+        self.dense: Mapping[str, onnx.NodeProto] = {n.name: n for n in gs.export_onnx(source.graph).graph.node}
+        self.tensors = source.graph.tensors()
+        self.outputs = {t.name for t in source.graph.outputs}
+        self.absorbed = {a for m in plan.matches.values() for a in m.absorbed}
+        self.inside = {t for m in plan.matches.values() for t in m.outputs}
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, TensorProto] = {}
+        self.tickets: dict[str, str] = {}
+        self.taken = set(self.tensors)
+
+    def add(self, node: gs.Node) -> None:
+        """Write what becomes of one source node."""
+        if node.name in self.absorbed:
+            return
+        match = self.plan.matches.get(node.name)
+        if match is not None:
+            self.add_match(match)
+        elif node.domain == COMPOSITE_DOMAIN:
+            nodes, initializers = expand(node)
+            self.nodes.extend(nodes)
+            self.initializers.update({t.name: t for t in initializers})
+        else:
+            self.nodes.append(self.dense[node.name])
+
+    def add_match(self, match: Match) -> None:
+        for emitted in match.emits:
+            inputs = [self.ticket_of(t) for t in emitted.inputs]
+            inputs += [self.constant(c.name, c.values) for c in emitted.constants]
+            outputs = emitted.outputs
+            if not emitted.dense:
+                outputs = tuple(self.new_ticket(t, t) for t in emitted.outputs)
+            self.write(replace(emitted, outputs=outputs), inputs)
+            if not emitted.dense:
+                for tensor in emitted.outputs:
+                    self.leave(tensor)
+
+    def ticket_of(self, tensor: str) -> str:
+        """The ticket that stands for a tensor of the source; enters it at its first use."""
+        if tensor in self.tickets:
+            return self.tickets[tensor]
+        assert tensor not in self.inside, f"'{tensor}' is used before it is made"
+        origin, channels_last = self.border(tensor)
+        key = f"{origin}{' (NHWC)' if channels_last else ''}"
+        if key not in self.tickets:
+            node = enter(origin, self.new_ticket(key, origin), channels_last, self.streams)
+            self.write(node, list(node.inputs))
+        self.tickets[tensor] = self.tickets[key]
+        return self.tickets[tensor]
+
+    def border(self, tensor: str) -> tuple[str, bool]:
+        """(tensor to enter, whether it is NHWC): what stands before a Transpose and a Cast from uint8, in any order."""
+        origin, channels_last = tensor, False
+        while self.tensors[origin].inputs:
+            producer = self.tensors[origin].inputs[0]
+            if producer.name in self.plan.matches:
+                break
+            if not producer.inputs:
+                break
+            before = producer.inputs[0]
+            if producer.op == "Transpose" and list(producer.attrs.get("perm", ())) == TO_NCHW and not channels_last:
+                channels_last = True
+            elif not (producer.op == "Cast" and before.dtype == np.uint8 and self.tensors[origin].dtype == np.float32):
+                break
+            origin = before.name
+        dtype = self.tensors[origin].dtype
+        # A Transpose of something else than a picture (int64, say) is not absorbed.
+        return (origin, channels_last) if dtype in (np.float32, np.uint8) else (tensor, False)
+
+    def new_ticket(self, key: str, tensor: str) -> str:
+        name = free_name(f"{tensor}/ticket", self.taken)
+        self.taken.add(name)
+        self.tickets[key] = name
+        return name
+
+    def leave(self, tensor: str) -> None:
+        """Exit a tensor for its dense readers; a Transpose to NHWC among them becomes part of the Exit."""
+        plain = tensor in self.outputs
+        for reader in self.tensors[tensor].outputs:
+            if reader.name in self.absorbed:
+                continue
+            match = self.plan.matches.get(reader.name)
+            if match is not None and tensor in match.inputs:
+                continue
+            if reader.op == "Transpose" and list(reader.attrs.get("perm", ())) == TO_NHWC:
+                self.write(leave(reader.outputs[0].name, self.tickets[tensor], True))
+                self.absorbed.add(reader.name)
+            else:
+                plain = True
+        if plain:
+            self.write(leave(tensor, self.tickets[tensor], False))
+
+    def constant(self, name: str, values: np.ndarray) -> str:
+        """The initializer with these values: the source's own, or a new one."""
+        own = self.tensors.get(name)
+        if isinstance(own, gs.Constant):
+            return name
+        if name not in self.initializers:
+            self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(values, np.float32), name)
+        return name
+
+    def write(self, node: RrmNode, inputs: list[str] | None = None) -> None:
+        attributes = dict(node.attributes)
+        if node.op in GATED:
+            gate = self.limits.of(node.name)
+            attributes |= {"threshold": gate.threshold, "scale": gate.scale}
+        made = helper.make_node(
+            node.op, list(node.inputs if inputs is None else inputs), list(node.outputs), name=node.name, domain=DOMAIN
+        )
+        for key, value in attributes.items():
+            made.attribute.append(attribute_proto(key, value))
+        self.nodes.append(made)
+
+    def finish(self) -> onnx.ModelProto:
+        """Everything in one model: dead dense nodes dropped, header and used initializers added."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.source.header)
+        graph = model.graph
+        nodes = live(self.nodes, self.outputs)
+        used = {i for n in nodes for i in n.input} | captured(nodes) | self.outputs
+        exported = gs.export_onnx(self.source.graph).graph
+        made = {o for n in nodes for o in n.output}
+        for name in ("node", "initializer", "sparse_initializer", "value_info"):
+            graph.ClearField(name)
+        graph.node.extend(nodes)
+        graph.initializer.extend(t for t in exported.initializer if t.name in used)
+        graph.sparse_initializer.extend(t for t in exported.sparse_initializer if t.values.name in used)
+        graph.initializer.extend(t for t in self.initializers.values() if t.name in used)
+        graph.value_info.extend(v for v in exported.value_info if v.name in made)
+        if self.streams:
+            add_stream_inputs(graph)
+        set_imports(model, self.source)
+        return model
+
+
+def attribute_proto(name: str, value: object) -> onnx.AttributeProto:
+    """Empty lists need their type said."""
+    if value == ():
+        kind = onnx.AttributeProto.INTS if name in ("sizes", "indices") else onnx.AttributeProto.FLOATS
+        return helper.make_attribute(name, [], attr_type=kind)
+    return helper.make_attribute(name, list(value) if isinstance(value, tuple) else value)
+
+
+def live(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
+    """The nodes that an output depends on, in order."""
+    needed = set(outputs)
+    kept = []
+    for node in reversed(nodes):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+            needed |= captured([node])
+    return kept[::-1]
+
+
+def captured(nodes: list[onnx.NodeProto]) -> set[str]:
+    """Names that subgraphs of the nodes read (those of their own inside, too)."""
+    names: set[str] = set()
+    for node in nodes:
+        for attribute in node.attribute:
+            for graph in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                names |= {i for n in graph.node for i in n.input} | {o.name for o in graph.output}
+                names |= captured(list(graph.node))
+    return names
+
+
+def add_stream_inputs(graph: onnx.GraphProto) -> None:
+    """rrm_stream (default: row i is stream i; one row where the batch is dynamic), rrm_reset, rrm_tolerance."""
+    dims = graph.input[0].type.tensor_type.shape.dim
+    batch = dims[0].dim_value if dims and dims[0].dim_value else None
+    stream, reset, tolerance = STREAM_INPUTS
+    defaults = {
+        stream: np.arange(batch or 1, dtype=np.int64),
+        reset: np.array(False),
+        tolerance: np.array(1.0, np.float32),
+    }
+    shapes: dict[str, list[int | str]] = {stream: [batch or "rrm_streams"], reset: [], tolerance: []}
+    for name, value in defaults.items():
+        graph.initializer.append(numpy_helper.from_array(value, name))
+        kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+        graph.input.append(helper.make_tensor_value_info(name, kind, shapes[name]))
+
+
+def set_imports(model: onnx.ModelProto, source: Normalised) -> None:
+    """The source's imports, those of domains that simplification brought in, and rrm."""
+    have = {o.domain for o in model.opset_import}
+    for o in source.graph.import_domains or ():
+        if o.domain not in have and any(n.domain == o.domain for n in model.graph.node):
+            model.opset_import.append(o)
+    model.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
+
+
+def check(model: onnx.ModelProto) -> None:
+    """Names unique, every input made before it is used, onnx.checker content. A failure is a bug of this package."""
+    made = {i.name for i in model.graph.input} | {t.name for t in model.graph.initializer}
+    made |= {t.values.name for t in model.graph.sparse_initializer} | {""}
+    names: set[str] = set()
+    for node in model.graph.node:
+        assert node.name not in names, f"two nodes are named '{node.name}'"
+        names.add(node.name)
+        for i in node.input:
+            assert i in made, f"'{i}' is read by '{node.name}' before it is made"
+        for o in node.output:
+            assert not o or o not in made, f"'{o}' is made twice"
+            made.add(o)
+    missing = [o.name for o in model.graph.output if o.name not in made]
+    assert not missing, f"outputs are never made: {missing}"
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as e:
+        if "No Op registered for" not in str(e) and "is deprecated" not in str(e):
+            raise

@@ -1,0 +1,109 @@
+"""Third stage: every node becomes a Match or a Refusal. Pure: the graph is only read.
+
+Fusion happens here too: an activation that is the only reader of a convolution's or arithmetic node's output moves
+into that node. Of a chain of activations the first is fused, the others stand alone. In a tolerance the gate of a
+convolution stands behind what is fused into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from rrm_onnx.common import did_you_mean
+from rrm_onnx.errors import ConvertError
+from rrm_onnx.ops.base import Facts
+from rrm_onnx.ops.composite import COMPOSITE_DOMAIN
+from rrm_onnx.ops.registry import RULES
+from rrm_onnx.types import Decision, EdgeFact, Match, Refusal
+
+
+def match(graph: gs.Graph, opset: int, skip: Collection[str] = ()) -> dict[str, Decision]:
+    """Decision per node name, in graph order. `skip`: node names or operator types that stay dense."""
+    check_names(graph, skip)
+    edges = {name: fact_of(tensor) for name, tensor in graph.tensors().items()}
+    facts = Facts(opset, edges)
+    decisions: dict[str, Decision] = {}
+    for node in graph.nodes:
+        decision = decide(node, facts, skip)
+        decisions[node.name] = decision
+        if isinstance(decision, Match):
+            edges.update({name: merged(fact, edges.get(name)) for name, fact in decision.facts.items()})
+    return fuse_activations(graph, decisions)
+
+
+def check_names(graph: gs.Graph, skip: Collection[str]) -> None:
+    """Raise ConvertError for a name in `skip` that is neither a node nor an operator of the simplified graph."""
+    known = {n.name for n in graph.nodes} | {n.op for n in graph.nodes}
+    for name in skip:
+        if name not in known:
+            raise ConvertError(f"skip: no node or operator is named '{name}'", hint=did_you_mean(name, known))
+
+
+def decide(node: gs.Node, facts: Facts, skip: Collection[str]) -> Decision:
+    """The node's own rule, after the user's wish and the domain."""
+    if node.name in skip or node.op in skip:
+        return Refusal("skipped", node.name, node.op, "left dense as asked")
+    if node.domain not in (None, "", "ai.onnx", COMPOSITE_DOMAIN):
+        return Refusal("op-unsupported", node.name, node.op, f"{node.domain}.{node.op} has no rrm operator")
+    rule = RULES.get(node.op)
+    if rule is None:
+        return Refusal("op-unsupported", node.name, node.op, f"{node.op} has no rrm operator")
+    return rule.match(node, facts)
+
+
+def fact_of(tensor: gs.Tensor) -> EdgeFact:
+    """What shape inference left on a tensor."""
+    dtype = None if tensor.dtype is None else str(np.dtype(tensor.dtype)) if not isinstance(tensor.dtype, int) else "?"
+    if tensor.shape is None:
+        return EdgeFact(dtype)
+    dims = [int(d) if isinstance(d, (int, np.integer)) and d > 0 else None for d in tensor.shape]
+    if len(dims) != 4:
+        return EdgeFact(dtype, len(dims))
+    return EdgeFact(dtype, 4, *dims)
+
+
+def merged(fact: EdgeFact, known: EdgeFact | None) -> EdgeFact:
+    """A rule's fact, its gaps filled from shape inference."""
+    if known is None or known.rank != 4:
+        return fact
+    return replace(
+        fact,
+        batch=fact.batch if fact.batch is not None else known.batch,
+        height=fact.height if fact.height is not None else known.height,
+        width=fact.width if fact.width is not None else known.width,
+    )
+
+
+def fuse_activations(graph: gs.Graph, decisions: Mapping[str, Decision]) -> dict[str, Decision]:
+    """The decisions with single-reader activations moved into the node before; absorbed nodes have no entry."""
+    outputs = {t.name for t in graph.outputs}
+    fused = dict(decisions)
+    for node in graph.nodes:
+        match_ = fused.get(node.name)
+        if not isinstance(match_, Match) or not match_.takes_activation or node.outputs[0].name in outputs:
+            continue
+        readers = node.outputs[0].outputs
+        if len(readers) != 1:
+            continue
+        activation = fused.get(readers[0].name)
+        if isinstance(activation, Match) and activation.emits[0].op == "Activation":
+            fused[node.name] = with_activation(match_, activation)
+            del fused[readers[0].name]
+    return fused
+
+
+def with_activation(match_: Match, activation: Match) -> Match:
+    """One match for both: the activation's attributes and output on the first node."""
+    (before,), (after,) = match_.emits, activation.emits
+    emitted = replace(before, outputs=after.outputs, attributes={**before.attributes, **after.attributes})
+    return replace(
+        match_,
+        emits=(emitted,),
+        facts=activation.facts,
+        absorbed=(*match_.absorbed, activation.node),
+        takes_activation=False,
+    )

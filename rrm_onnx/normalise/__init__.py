@@ -1,0 +1,45 @@
+"""Second stage: fewer spellings of the same function.
+
+Requires a loaded model; ensures: no initializer among the inputs, every node named, all names unique, constants and
+BatchNormalization folded where possible, nodes in topological order, shapes inferred where they can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from rrm_onnx.common import default_opset
+from rrm_onnx.normalise.activations import join_activations
+from rrm_onnx.normalise.affine import fold_affine
+from rrm_onnx.normalise.fold import fold
+from rrm_onnx.normalise.forward import fold_forward
+from rrm_onnx.normalise.inputs import name_nodes, set_input_shapes, strip_initializers
+from rrm_onnx.normalise.layout import move_transposes
+from rrm_onnx.normalise.rearrange import join_shuffles
+from rrm_onnx.normalise.shapes import infer
+from rrm_onnx.normalise.spelling import respell
+from rrm_onnx.types import Normalised
+
+
+def normalise(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Normalised:
+    """The model as a graph in few spellings; `model` is not changed.
+
+    input_shapes: shapes for inputs that are declared dynamic; the converted model then has these, fixed.
+    Raises ConvertError for shapes that do not fit, and where onnxruntime cannot load the model.
+    """
+    header = onnx.ModelProto()
+    header.CopyFrom(model)
+    strip_initializers(header)
+    set_input_shapes(header, input_shapes or {})
+    name_nodes(header)
+    folded = fold(header)
+    name_nodes(folded)  # onnxruntime leaves the nodes of inlined functions without names
+    graph = gs.import_onnx(infer(folded))
+    opset = default_opset(model) or 0
+    for step in (respell, join_shuffles, move_transposes, fold_affine, join_activations, fold_forward):
+        step(graph, opset)
+        graph.cleanup().toposort()
+    return Normalised(graph, header, opset)

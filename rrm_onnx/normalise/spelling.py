@@ -1,0 +1,58 @@
+"""One spelling for operators that have several: pooling as a reduction, clipping as Min and Max."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from rrm_onnx.normalise.tools import clip_parts, clip_range, producer, replace, sole_reader, values_of, with_scalar
+
+
+def respell(graph: gs.Graph, opset: int) -> None:
+    """Rewrite in place; each step leaves the function as it is."""
+    for node in list(graph.nodes):
+        if node.op in ("ReduceMean", "ReduceMax"):
+            global_pool(graph, node)
+        elif node.op in ("Min", "Max"):
+            clip(graph, node, opset)
+    for node in list(graph.nodes):
+        if node.op == "Clip" and node.outputs:
+            merge_clips(graph, node, opset)
+
+
+def global_pool(graph: gs.Graph, node: gs.Node) -> None:
+    """Reduction of a map over H and W that keeps the axes -> GlobalAveragePool, GlobalMaxPool."""
+    x = node.inputs[0]
+    axes: Any = node.attrs.get("axes")
+    if axes is None and len(node.inputs) > 1:
+        axes = values_of(node.inputs[1])
+    if axes is None or x.shape is None or len(x.shape) != 4 or not int(node.attrs.get("keepdims", 1)):
+        return
+    if sorted(int(a) % 4 for a in np.asarray(axes).ravel()) == [2, 3]:
+        replace(graph, node, "GlobalAveragePool" if node.op == "ReduceMean" else "GlobalMaxPool", [x])
+
+
+def clip(graph: gs.Graph, node: gs.Node, opset: int) -> None:
+    """Min or Max with a constant -> Clip."""
+    constant = with_scalar(node)
+    if constant is None or constant[0].dtype != np.float32:
+        return
+    x, value, _ = constant
+    low, high = (-np.inf, value) if node.op == "Min" else (value, np.inf)
+    inputs, attrs = clip_parts(node.name, low, high, opset)
+    replace(graph, node, "Clip", [x, *inputs], attrs)
+
+
+def merge_clips(graph: gs.Graph, node: gs.Node, opset: int) -> None:
+    """Clip of a Clip (or of a Relu) that nothing else reads -> one Clip."""
+    first = producer(node.inputs[0])
+    if first is None:
+        return
+    outer, inner = clip_range(node), clip_range(first)
+    if outer is None or inner is None or sole_reader(graph, first.outputs[0]) is not node:
+        return
+    low, high = (min(max(v, outer[0]), outer[1]) for v in inner)
+    inputs, attrs = clip_parts(node.name, low, high, opset)
+    replace(graph, node, "Clip", [first.inputs[0], *inputs], attrs)

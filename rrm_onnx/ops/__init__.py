@@ -1,0 +1,28 @@
+"""One module per operator family: what the converter accepts, and the NumPy definition of the rrm operator."""
+
+from __future__ import annotations
+
+from onnx.reference.op_run import OpRun
+
+
+def reference_ops() -> list[type[OpRun]]:
+    """The NumPy definitions of all rrm operators, for `onnx.reference.ReferenceEvaluator(model, new_ops=...)`."""
+    # Imported here: the families import this package.
+    from rrm_onnx.ops.activation import Activation
+    from rrm_onnx.ops.conv import Conv
+    from rrm_onnx.ops.conv_transpose import ConvTranspose
+    from rrm_onnx.ops.elementwise import Binary, BinaryConst
+    from rrm_onnx.ops.enter_exit import Enter, EnterStream, Exit
+    from rrm_onnx.ops.global_pool import GlobalAveragePool, GlobalMaxPool
+    from rrm_onnx.ops.pad import Pad
+    from rrm_onnx.ops.pool import AveragePool, MaxPool
+    from rrm_onnx.ops.resize import Resize
+    from rrm_onnx.ops.shape import MapShape
+    from rrm_onnx.ops.shuffle import ChannelGather, DepthToSpace, SpaceToDepth
+    from rrm_onnx.ops.views import Concat, Slice
+
+    return [
+        *(Enter, EnterStream, Exit, MapShape, Concat, Slice, ChannelGather),
+        *(Conv, ConvTranspose, Activation, Binary, BinaryConst),
+        *(MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, Resize, SpaceToDepth, DepthToSpace, Pad),
+    ]

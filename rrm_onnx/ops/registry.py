@@ -1,0 +1,38 @@
+"""The one list of rules: which rule reads which ONNX operator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rrm_onnx.ops.activation import ActivationRule
+from rrm_onnx.ops.base import OpRule
+from rrm_onnx.ops.conv import ConvRule
+from rrm_onnx.ops.conv_transpose import ConvTransposeRule
+from rrm_onnx.ops.elementwise import BinaryRule
+from rrm_onnx.ops.global_pool import GlobalPoolRule
+from rrm_onnx.ops.pad import PadRule
+from rrm_onnx.ops.pool import PoolRule
+from rrm_onnx.ops.resize import ResizeRule
+from rrm_onnx.ops.shape import ShapeRule
+from rrm_onnx.ops.shuffle import DepthToSpaceRule, GatherRule, SpaceToDepthRule
+from rrm_onnx.ops.views import ConcatRule, SliceRule, SplitRule
+
+ALL: tuple[OpRule, ...] = (
+    ConvRule(),
+    ConvTransposeRule(),
+    ActivationRule(),
+    BinaryRule(),
+    ConcatRule(),
+    SliceRule(),
+    SplitRule(),
+    PoolRule(),
+    GlobalPoolRule(),
+    ResizeRule(),
+    GatherRule(),
+    SpaceToDepthRule(),
+    DepthToSpaceRule(),
+    PadRule(),
+    ShapeRule(),
+)
+
+RULES: Mapping[str, OpRule] = {op_type: rule for rule in ALL for op_type in rule.op_types}

@@ -1,0 +1,173 @@
+"""Resize (and Upsample, its name up to opset 9): nearest and linear over H and W.
+
+Output size = floor(input * scale), or as given. An output site reads the input at the place that
+coordinate_transformation_mode says; its changed sites are those that read a changed one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from rrm_onnx.ops.base import (
+    Facts,
+    OpRule,
+    Refused,
+    attribute,
+    channels_of,
+    has_input,
+    map_input,
+    out_fact,
+    parameter,
+    single,
+)
+from rrm_onnx.ops.reference_base import Map, SiteOp
+from rrm_onnx.ops.reference_math import Taps
+from rrm_onnx.types import Attribute, EdgeFact, Match
+
+TRANSFORMS = ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners")
+ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+
+
+def spatial(node: gs.Node, values: list[float], what: str) -> tuple[float, float]:
+    """The entries for H and W of scales or sizes given for all axes, or for those of attribute `axes` (opset 18)."""
+    axes = [int(a) % 4 for a in attribute(node, "axes", range(4))]
+    if len(axes) != len(values):
+        raise Refused("shape", f"{len(values)} {what} for {len(axes)} axes")
+    by_axis = dict(zip(axes, values, strict=True))
+    if what == "scales" and any(by_axis.get(a, 1.0) != 1.0 for a in (0, 1)):
+        raise Refused("axis", "batch or channels are scaled, only H and W are supported")
+    if not {2, 3} <= by_axis.keys():
+        raise Refused("axis", f"axes {axes}, both H and W are needed")
+    return by_axis[2], by_axis[3]
+
+
+def modes(node: gs.Node, opset: int) -> dict[str, Attribute]:
+    """mode, coordinate_transformation_mode and nearest_mode; before opset 11 all of it is asymmetric with floor."""
+    mode = str(attribute(node, "mode", "nearest"))
+    if mode not in ("nearest", "linear"):
+        raise Refused("mode", f"mode {mode}, only nearest and linear are supported")
+    if node.op == "Upsample" or opset < 11:
+        return {"mode": mode, "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    transform = str(attribute(node, "coordinate_transformation_mode", "half_pixel"))
+    rounding = str(attribute(node, "nearest_mode", "round_prefer_floor"))
+    if transform not in TRANSFORMS:
+        raise Refused("mode", f"coordinate_transformation_mode {transform}")
+    if rounding not in ROUNDINGS:
+        raise Refused("mode", f"nearest_mode {rounding}")
+    if int(attribute(node, "antialias", 0)):
+        raise Refused("mode", "antialias")
+    if str(attribute(node, "keep_aspect_ratio_policy", "stretch")) != "stretch":
+        raise Refused("mode", "keep_aspect_ratio_policy other than stretch")
+    return {"mode": mode, "coordinate_transformation_mode": transform, "nearest_mode": rounding}
+
+
+class ResizeRule(OpRule):
+    """Resize, Upsample -> rrm.Resize."""
+
+    op_types = ("Resize", "Upsample")
+
+    def accept(self, node: gs.Node, facts: Facts) -> Match:
+        name, x = map_input(node, 0, facts)
+        attributes = modes(node, facts.opset)
+        old = node.op == "Upsample" or facts.opset < 11
+        scales = parameter(node, "scales", 1 if old else 2)
+        sizes = None if old or not has_input(node, 3) else self._sizes(node)
+        if sizes is not None:
+            height, width = (int(v) for v in sizes)
+            attributes |= {"scales": (), "sizes": (height, width)}
+            return single(node, "Resize", (name,), attributes, out_fact(x, channels_of(x), height, width))
+        if scales is None or not scales.size:
+            raise Refused("parameter-not-constant", "neither scales nor sizes are given")
+        sy, sx = spatial(node, [float(v) for v in scales.ravel()], "scales")
+        attributes |= {"scales": (sy, sx), "sizes": ()}
+        return single(node, "Resize", (name,), attributes, self._scaled(x, sy, sx))
+
+    @staticmethod
+    def _sizes(node: gs.Node) -> tuple[float, float] | None:
+        values = parameter(node, "sizes", 3)
+        return None if values is None or not values.size else spatial(node, [float(v) for v in values.ravel()], "sizes")
+
+    @staticmethod
+    def _scaled(x: EdgeFact, sy: float, sx: float) -> EdgeFact:
+        height = None if x.height is None else math.floor(x.height * sy)
+        width = None if x.width is None else math.floor(x.width * sx)
+        return out_fact(x, channels_of(x), height, width)
+
+
+# --- NumPy definition ----------------------------------------------------------------------------------------------
+
+
+HALF = np.float32(0.5)
+
+
+class Resize(SiteOp):
+    """ONNX's Resize of height and width, `nearest` or `linear`, by `scales` or by `sizes`.
+
+    Coordinates are computed in float32, as ONNX Runtime does: which site is nearest depends on it.
+    """
+
+    mode: str
+    coordinate_transformation_mode: str
+    nearest_mode: str
+    scales: Sequence[float] = ()
+    sizes: Sequence[int] = ()
+
+    def output_shape(self, shapes: list[tuple[int, ...]]) -> tuple[int, int]:
+        if len(self.sizes):
+            return int(self.sizes[0]), int(self.sizes[1])
+        return tuple(int(np.float32(s) * np.float32(n)) for s, n in zip(self.scales, shapes[0][:2], strict=True))  # type: ignore[return-value]
+
+    def taps(self, index: int, shape: tuple[int, ...], out: tuple[int, ...]) -> Taps:
+        return Taps(self._weighted_taps(axis, shape[axis], out[axis])[0] for axis in (0, 1))
+
+    def dense(self, maps: list[Map], constants: Sequence[Any]) -> Map:
+        size = self.output_shape([maps[0].shape])
+        out = maps[0].astype(np.float64)
+        for axis in (0, 1):
+            at, weights = self._weighted_taps(axis, maps[0].shape[axis], size[axis])
+            along = np.expand_dims(weights, (1 - axis, 2))
+            out = np.sum([np.take(out, at[:, k], axis) * along[..., k] for k in range(at.shape[1])], axis=0)
+        return out.astype(np.float32)
+
+    def _weighted_taps(self, axis: int, size: int, out: int) -> tuple[Any, Any]:
+        """Input indices and weights of each output index along an axis: one tap for nearest, two for linear."""
+        x = self._coordinates(axis, size, out)
+        if self.mode == "nearest":
+            return np.clip(self._nearest(x), 0, size - 1)[:, None], np.ones((out, 1))
+        x = np.clip(x, np.float32(0), np.float32(size - 1))
+        low = np.floor(x).astype(np.int64)
+        high = np.minimum(low + 1, size - 1)
+        part = (x - low.astype(np.float32)).astype(np.float64)
+        return np.stack([low, high], 1), np.stack([1 - part, part], 1)
+
+    def _coordinates(self, axis: int, size: int, out: int) -> Any:
+        scale = np.float32(self.scales[axis]) if len(self.scales) else np.float32(out) / np.float32(size)
+        x = np.arange(out, dtype=np.float32)
+        match self.coordinate_transformation_mode:
+            case "half_pixel":
+                return (x + HALF) / scale - HALF
+            case "pytorch_half_pixel":
+                return (x + HALF) / scale - HALF if out > 1 else np.zeros_like(x)
+            case "asymmetric":
+                return x / scale
+            case "align_corners":
+                return x * np.float32(size - 1) / np.float32(out - 1) if out > 1 else np.zeros_like(x)
+        raise ValueError(f"unknown coordinate_transformation_mode {self.coordinate_transformation_mode!r}")
+
+    def _nearest(self, x: Any) -> Any:
+        x = x.astype(np.float64)  # so that adding a half is exact
+        match self.nearest_mode:
+            case "round_prefer_floor":
+                return np.ceil(x - 0.5).astype(np.int64)
+            case "round_prefer_ceil":
+                return np.floor(x + 0.5).astype(np.int64)
+            case "floor":
+                return np.floor(x).astype(np.int64)
+            case "ceil":
+                return np.ceil(x).astype(np.int64)
+        raise ValueError(f"unknown nearest_mode {self.nearest_mode!r}")

@@ -1,0 +1,125 @@
+"""Rearrangements that copy rows: Gather over channels, SpaceToDepth, DepthToSpace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from rrm_onnx.ops.base import Facts, OpRule, Refused, attribute, channels_of, constant, map_input, out_fact, single
+from rrm_onnx.ops.reference_base import Map, SiteOp
+from rrm_onnx.ops.reference_math import Taps
+from rrm_onnx.ops.views import channel_axis
+from rrm_onnx.types import Match
+
+
+class GatherRule(OpRule):
+    """Gather over axis 1 with constant indices -> rrm.ChannelGather: out[..., i] = in[..., indices[i]];
+    rrm.Slice where the indices count up by one."""
+
+    op_types = ("Gather",)
+
+    def accept(self, node: gs.Node, facts: Facts) -> Match:
+        name, x = map_input(node, 0, facts)
+        channel_axis(int(attribute(node, "axis", 0)))
+        indices = constant(node, 1)
+        if indices is None:
+            raise Refused("parameter-not-constant", "the indices are computed by the graph")
+        if indices.ndim != 1:
+            raise Refused("rank", f"indices of rank {indices.ndim}, only rank 1 is supported")
+        channels = channels_of(x)
+        if not indices.size or int(indices.min()) < -channels or int(indices.max()) >= channels:
+            raise Refused("shape", f"no indices, or indices outside of {channels} channels")
+        wrapped = tuple(int(i) % channels for i in indices)
+        out = out_fact(x, len(wrapped), x.height, x.width)
+        first, stop = wrapped[0], wrapped[0] + len(wrapped)
+        if wrapped == tuple(range(first, stop)):  # a view, which copies nothing
+            return single(node, "Slice", (name,), {"start": first, "end": stop}, out)
+        return single(node, "ChannelGather", (name,), {"indices": wrapped}, out)
+
+
+class SpaceToDepthRule(OpRule):
+    """SpaceToDepth -> rrm.SpaceToDepth."""
+
+    op_types = ("SpaceToDepth",)
+
+    def accept(self, node: gs.Node, facts: Facts) -> Match:
+        name, x = map_input(node, 0, facts)
+        block = int(attribute(node, "blocksize", 1))
+        height = None if x.height is None else x.height // block
+        width = None if x.width is None else x.width // block
+        out = out_fact(x, channels_of(x) * block * block, height, width)
+        return single(node, "SpaceToDepth", (name,), {"blocksize": block}, out)
+
+
+class DepthToSpaceRule(OpRule):
+    """DepthToSpace -> rrm.DepthToSpace."""
+
+    op_types = ("DepthToSpace",)
+
+    def accept(self, node: gs.Node, facts: Facts) -> Match:
+        name, x = map_input(node, 0, facts)
+        block, mode = int(attribute(node, "blocksize", 1)), str(attribute(node, "mode", "DCR"))
+        if channels_of(x) % (block * block):
+            raise Refused("shape", f"{channels_of(x)} channels do not divide by blocksize {block} squared")
+        height = None if x.height is None else x.height * block
+        width = None if x.width is None else x.width * block
+        out = out_fact(x, channels_of(x) // (block * block), height, width)
+        return single(node, "DepthToSpace", (name,), {"blocksize": block, "mode": mode}, out)
+
+
+# --- NumPy definition ----------------------------------------------------------------------------------------------
+
+
+class SpaceToDepth(SiteOp):
+    """ONNX's SpaceToDepth: a block of sites becomes one site; channel = (block row, block column, input channel)."""
+
+    blocksize: int
+
+    def output_shape(self, shapes: list[tuple[int, ...]]) -> tuple[int, int]:
+        if shapes[0][0] % self.blocksize or shapes[0][1] % self.blocksize:
+            raise ValueError(f"SpaceToDepth: {shapes[0][:2]} is no multiple of the block size {self.blocksize}")
+        return shapes[0][0] // self.blocksize, shapes[0][1] // self.blocksize
+
+    def taps(self, index: int, shape: tuple[int, ...], out: tuple[int, ...]) -> Taps:
+        return Taps(np.arange(size * self.blocksize).reshape(size, self.blocksize) for size in out)
+
+    def dense(self, maps: list[Map], constants: Sequence[Any]) -> Map:
+        h, w = self.output_shape([maps[0].shape])
+        b, c = self.blocksize, maps[0].shape[2]
+        return maps[0].reshape(h, b, w, b, c).transpose(0, 2, 1, 3, 4).reshape(h, w, b * b * c)
+
+
+class DepthToSpace(SiteOp):
+    """ONNX's DepthToSpace: a site becomes a block; its channels are (block row, block column, output channel) in mode
+    DCR, (output channel, block row, block column) in mode CRD."""
+
+    blocksize: int
+    mode: str
+
+    def output_shape(self, shapes: list[tuple[int, ...]]) -> tuple[int, int]:
+        return shapes[0][0] * self.blocksize, shapes[0][1] * self.blocksize
+
+    def taps(self, index: int, shape: tuple[int, ...], out: tuple[int, ...]) -> Taps:
+        return Taps(np.arange(size)[:, None] // self.blocksize for size in out)
+
+    def dense(self, maps: list[Map], constants: Sequence[Any]) -> Map:
+        h, w, depth = maps[0].shape
+        b = self.blocksize
+        c = depth // (b * b)
+        if self.mode == "DCR":
+            blocks = maps[0].reshape(h, w, b, b, c).transpose(0, 2, 1, 3, 4)
+        else:
+            blocks = maps[0].reshape(h, w, c, b, b).transpose(0, 3, 1, 4, 2)
+        return blocks.reshape(h * b, w * b, c)
+
+
+class ChannelGather(SiteOp):
+    """Channels in another order: `out[..., i] = in[..., indices[i]]`. Rows are copied."""
+
+    indices: list[int]
+
+    def dense(self, maps: list[Map], constants: Sequence[Any]) -> Map:
+        return maps[0][..., self.indices]

@@ -1,0 +1,129 @@
+"""Views over channels: Concat, Slice and Split cost nothing, they only rewrite the segments of a ticket."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from rrm_onnx.ops.base import (
+    Facts,
+    OpRule,
+    Refused,
+    attribute,
+    channels_of,
+    map_input,
+    out_fact,
+    parameter,
+    single,
+)
+from rrm_onnx.ops.reference_base import RrmOp, common_stream, cut, pack, unpack
+from rrm_onnx.types import EdgeFact, Match, RrmNode
+
+
+def channel_axis(axis: int, rank: int = 4) -> None:
+    """Refuse every axis but that of the channels."""
+    if axis % rank != 1:
+        raise Refused("axis", f"axis {axis}, only the channel axis (1) is supported")
+
+
+class ConcatRule(OpRule):
+    """Concat over axis 1 -> rrm.Concat."""
+
+    op_types = ("Concat",)
+
+    def accept(self, node: gs.Node, facts: Facts) -> Match:
+        parts = [map_input(node, i, facts) for i in range(len(node.inputs))]
+        channel_axis(int(attribute(node, "axis", 1)))
+        fact = parts[0][1]
+        known = {(p.height, p.width) for _, p in parts if p.sites is not None}
+        if len(known) > 1:
+            raise Refused("shape", f"maps of different sizes {list(known)}")
+        height, width = next(iter(known), (fact.height, fact.width))
+        out = out_fact(fact, sum(channels_of(p) for _, p in parts), height, width)
+        return single(node, "Concat", [name for name, _ in parts], {}, out)
+
+
+class SliceRule(OpRule):
+    """Slice with step 1 over axis 1 -> rrm.Slice."""
+
+    op_types = ("Slice",)
+
+    def accept(self, node: gs.Node, facts: Facts) -> Match:
+        name, x = map_input(node, 0, facts)
+        starts, ends = parameter(node, "starts", 1), parameter(node, "ends", 2)
+        axes, steps = parameter(node, "axes", 3), parameter(node, "steps", 4)
+        if starts is None or ends is None:
+            raise Refused("parameter-not-constant", "starts and ends are absent")
+        axis_list = np.arange(starts.size) if axes is None else axes.ravel()
+        if axis_list.size != 1:
+            raise Refused("axis", f"{axis_list.size} axes at once, only the channel axis (1) is supported")
+        channel_axis(int(axis_list[0]))
+        if steps is not None and int(steps.ravel()[0]) != 1:
+            raise Refused("step", f"step {int(steps.ravel()[0])}, only 1 is supported")
+        start, end, _ = slice(int(starts.ravel()[0]), int(ends.ravel()[0])).indices(channels_of(x))
+        if end <= start:
+            raise Refused("shape", "an empty range of channels")
+        out = out_fact(x, end - start, x.height, x.width)
+        return single(node, "Slice", (name,), {"start": start, "end": end}, out)
+
+
+class SplitRule(OpRule):
+    """Split over axis 1 -> one rrm.Slice per output, named like the node with the output's index appended."""
+
+    op_types = ("Split",)
+
+    def accept(self, node: gs.Node, facts: Facts) -> Match:
+        name, x = map_input(node, 0, facts)
+        channel_axis(int(attribute(node, "axis", 0)))
+        emits: list[RrmNode] = []
+        outs: dict[str, EdgeFact] = {}
+        start = 0
+        for index, (output, length) in enumerate(zip(node.outputs, self._lengths(node, channels_of(x)), strict=True)):
+            attributes = {"start": start, "end": start + length}
+            emits.append(RrmNode("Slice", f"{node.name}/{index}", (name,), (output.name,), (), attributes))
+            outs[output.name] = out_fact(x, length, x.height, x.width)
+            start += length
+        return Match(node.name, node.op, tuple(emits), outs)
+
+    @staticmethod
+    def _lengths(node: gs.Node, channels: int) -> list[int]:
+        sizes = parameter(node, "split", 1)
+        count = len(node.outputs)
+        if sizes is not None:
+            lengths = [int(v) for v in sizes.ravel()]
+        else:  # equal parts, the last one smaller where the division leaves a rest (opset 18)
+            part = -(-channels // count)
+            lengths = [part] * (count - 1) + [channels - part * (count - 1)]
+        if sum(lengths) != channels or len(lengths) != count or min(lengths) < 1:
+            raise Refused("shape", f"parts {lengths} of {channels} channels")
+        return lengths
+
+
+# --- NumPy definition ----------------------------------------------------------------------------------------------
+
+
+class Concat(RrmOp):
+    """Concatenation over channels: the output ticket names the segments of all inputs. Nothing is copied."""
+
+    def _run(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
+        out = []
+        for tickets in zip(*map(unpack, inputs), strict=True):
+            common_stream(tickets)
+            if len({(t.height, t.width) for t in tickets}) != 1:
+                raise ValueError(f"Concat of maps of different sizes: {[(t.height, t.width) for t in tickets]}")
+            out.append(replace(tickets[0], segments=tuple(s for t in tickets for s in t.segments)))
+        return (pack(out),)
+
+
+class Slice(RrmOp):
+    """The channels `[start, end)`: the output ticket names parts of the input's segments. Nothing is copied."""
+
+    start: int
+    end: int
+
+    def _run(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
+        tickets = unpack(inputs[0])
+        return (pack([replace(t, segments=tuple(cut(t.segments, self.start, self.end))) for t in tickets]),)

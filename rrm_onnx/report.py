@@ -1,0 +1,123 @@
+"""What a conversion did: counts, regions, and every operator that stays dense with the reason."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from rrm_onnx.types import Plan, Refusal
+
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Nodes of one operator that stay dense for one reason."""
+
+    op_type: str
+    code: str
+    reason: str
+    hint: str | None
+    count: int
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RegionReport:
+    """One region: its number of rrm nodes and what crosses its borders; None where a size is unknown."""
+
+    nodes: int
+    convolutions: int
+    enters: tuple[str, ...]
+    exits: tuple[str, ...]
+    macs: int | None
+    border_elements: int | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A conversion in numbers.
+
+    nodes_before, nodes_simplified: nodes of the original, and after simplification; nodes_converted: those of the
+    simplified that went into regions; nodes_after: nodes of the converted model, borders included;
+    nodes_dense: those of the converted model that are no rrm nodes for a reason in `dense`. macs_total, macs_inside:
+    multiply-accumulates of all convolutions, and of those inside regions, for one batch row with every site computed;
+    None where shapes are unknown (give input_shapes).
+    """
+
+    nodes_before: int
+    nodes_simplified: int
+    nodes_converted: int
+    nodes_after: int
+    nodes_dense: int
+    macs_total: int | None
+    macs_inside: int | None
+    tolerance: float
+    regions: tuple[RegionReport, ...]
+    dense: tuple[Dense, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), separators=(",", ":"))
+
+
+def report(
+    source: onnx.ModelProto, graph: gs.Graph, plan: Plan, converted: onnx.ModelProto, tolerance: float
+) -> Report:
+    """The report of a conversion. `graph`: the simplified source; `converted`: what was written."""
+    left = {n.name for n in converted.graph.node if n.domain != "rrm"}
+    regions = tuple(
+        RegionReport(
+            len(r.nodes),
+            sum(plan.matches[n].is_convolution for n in r.nodes),
+            r.enters,
+            r.exits,
+            r.macs,
+            r.border_elements,
+        )
+        for r in plan.regions
+    )
+    dense = dense_groups([r for name, r in plan.refusals.items() if name in left])
+    return Report(
+        nodes_before=len(source.graph.node),
+        nodes_simplified=len(graph.nodes),
+        nodes_converted=sum(1 + len(m.absorbed) for m in plan.matches.values()),
+        nodes_after=len(converted.graph.node),
+        nodes_dense=sum(d.count for d in dense),
+        macs_total=total([convolution_macs(n) for n in graph.nodes if n.op in CONVOLUTIONS]),
+        macs_inside=total([r.macs for r in plan.regions]),
+        tolerance=tolerance,
+        regions=regions,
+        dense=dense,
+    )
+
+
+def convolution_macs(node: gs.Node) -> int | None:
+    """Multiply-accumulates of one batch row of a Conv (per output site) or ConvTranspose (per input site)."""
+    sites = node.inputs[0] if node.op == "ConvTranspose" else node.outputs[0]
+    shapes = [sites.shape, node.inputs[1].shape]
+    if any(s is None or not all(isinstance(d, (int, np.integer)) for d in s[1:]) for s in shapes):
+        return None
+    return math.prod(int(d) for d in shapes[0][2:]) * math.prod(int(d) for d in shapes[1])
+
+
+def total(values: Sequence[int | None]) -> int | None:
+    return None if None in values else sum(v or 0 for v in values)
+
+
+def dense_groups(refusals: Sequence[Refusal]) -> tuple[Dense, ...]:
+    """Refusals grouped by operator, code and reason, the largest group first."""
+    groups: dict[tuple[str, str, str, str | None], list[str]] = {}
+    for r in refusals:
+        groups.setdefault((r.op_type, r.code, r.reason, r.hint), []).append(r.node)
+    rows = [Dense(*key, len(nodes), tuple(nodes)) for key, nodes in groups.items()]
+    return tuple(sorted(rows, key=lambda d: (-d.count, d.op_type, d.code)))

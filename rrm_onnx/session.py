@@ -1,0 +1,74 @@
+"""onnxruntime's InferenceSession with the library registered: imported on first use, for it needs onnxruntime."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from rrm_onnx import runtime
+from rrm_onnx.errors import RrmError
+
+if TYPE_CHECKING:
+    import onnxruntime
+else:
+    onnxruntime = runtime.import_onnxruntime()
+
+ONCE = "use rrm_onnx.register(options) in place of options.register_custom_ops_library(...), or neither"
+# A worker that spins between two frames burns the time that was saved.
+SPINNING = ("session.intra_op.allow_spinning", "session.inter_op.allow_spinning")
+
+
+class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc]
+    """A session of a converted model: as onnxruntime's, with the same arguments, plus `stats`, `reset_stats`, `reset`.
+
+    The library is registered in `sess_options` (fresh ones when None), and the thread pool's spinning is turned off
+    there unless the options say otherwise (`add_session_config_entry("session.intra_op.allow_spinning", "1")`).
+
+    Sessions made with the same `sess_options` share one group: `stats` reports and `reset` touches all of them.
+    """
+
+    def __init__(
+        self,
+        path_or_bytes: str | bytes | os.PathLike[str],
+        sess_options: onnxruntime.SessionOptions | None = None,
+        providers: Any = None,
+        provider_options: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        options = onnxruntime.SessionOptions() if sess_options is None else sess_options
+        self._rrm_group = runtime.register_group(options)
+        for key in SPINNING:
+            _set_default(options, key, "0")
+        try:
+            super().__init__(path_or_bytes, options, providers, provider_options, **kwargs)
+        except Exception as error:  # onnxruntime's exceptions share no base below Exception
+            if "Domain already set in registry" in str(error):
+                raise RrmError("the library was registered twice in these session options", ONCE) from error
+            raise
+
+    def stats(self) -> dict[str, Any]:
+        """What the nodes did since the session was made or `reset_stats` was called.
+
+        {"nodes": [{"name", "op", "streams", "runs", "keyframes", "sites", "active", "changed", "macs_dense",
+        "macs_done", "ns", "state_bytes", "threshold", "scale"}, ...]}, in the order of the graph.
+
+        `runs`, `keyframes` and `ns` (nanoseconds) sum over all runs; sites and multiply-accumulates only over those
+        that were no keyframes, so that `macs_done / macs_dense` is the share of the work that is left. `state_bytes`
+        is held now.
+        """
+        return runtime.query(f"stats {self._rrm_group}")
+
+    def reset_stats(self) -> None:
+        """Start the counts of `stats` anew; the state stays."""
+        runtime.query(f"reset_stats {self._rrm_group}")
+
+    def reset(self) -> None:
+        """Forget all frames: the next run of every stream computes everything, as in a fresh session."""
+        runtime.query(f"reset {self._rrm_group}")
+
+
+def _set_default(options: onnxruntime.SessionOptions, key: str, value: str) -> None:
+    try:
+        options.get_session_config_entry(key)
+    except RuntimeError:  # the entry is not there
+        options.add_session_config_entry(key, value)

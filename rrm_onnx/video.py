@@ -1,0 +1,259 @@
+"""Clips as network inputs: a video, a GIF, a folder of images or an image glob becomes one feed per frame.
+
+`image_input` reads from the model what it fixes (name, dtype, layout, channels, size), `read_clip` decodes the frames
+once, and `Clip.feed` prepares one of them as x = (pixel - mean) / std with pixels 0..255.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import onnx
+
+from rrm_onnx.errors import ClipError
+
+if TYPE_CHECKING:
+    import av
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+MULTIPLE = 32  # networks with a free picture size halve it up to five times
+KINDS = "give a video, a GIF, a folder of images or a quoted glob"
+MISSING_AV = 'pip install "rrm_onnx[video]"'
+
+Image = np.ndarray[Any, np.dtype[np.uint8]]
+Feed = dict[str, np.ndarray[Any, np.dtype[Any]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageInput:
+    """A model's picture input. `channels`, `height` and `width` are None where the model leaves them open."""
+
+    name: str
+    dtype: np.dtype[Any]
+    layout: Literal["nchw", "nhwc"]
+    batch: int
+    channels: int | None
+    height: int | None
+    width: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipOptions:
+    """Which frames are read and how pixels become numbers.
+
+    frames: None reads all from `start` on. size: (width, height); None takes the model's, or for a model of free size
+    the clip's own, rounded to a multiple of 32. order: "rgb", "bgr" or "gray"; None means gray for a model with one
+    channel, else rgb. mean, std: one or three numbers, in the order of the channels.
+    """
+
+    start: int = 0
+    frames: int | None = None
+    size: tuple[int, int] | None = None
+    order: Literal["rgb", "bgr", "gray"] | None = None
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+
+class Clip:
+    """Decoded frames, uint8 (H, W, C) in the order of the network's channels, and the way from a frame to a feed."""
+
+    def __init__(self, images: list[Image], target: ImageInput, options: ClipOptions) -> None:
+        self.images, self.target = images, target
+        self._mean = np.asarray(options.mean, np.float32)
+        self._std = np.asarray(options.std, np.float32)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the frames."""
+        height, width = self.images[0].shape[:2]
+        return width, height
+
+    def feed(self, t: int) -> Feed:
+        """Frame `t` as the model's input; a model with a fixed batch gets the frame in every row."""
+        return self.prepare(self.images[t])
+
+    def feeds(self) -> Iterator[Feed]:
+        """All frames, one after the other."""
+        return (self.feed(t) for t in range(len(self)))
+
+    def prepare(self, image: Image) -> Feed:
+        """Any picture of the clip's size, uint8 (H, W, C), as the model's input."""
+        x: np.ndarray[Any, np.dtype[Any]] = image
+        if self.target.dtype != np.uint8:
+            x = ((image.astype(np.float32) - self._mean) / self._std).astype(self.target.dtype)
+        if self.target.layout == "nchw":
+            x = x.transpose(2, 0, 1)
+        return {self.target.name: np.repeat(x[None], self.target.batch, axis=0)}
+
+
+def image_input(model: onnx.ModelProto) -> ImageInput:
+    """The one input of `model` that takes a picture: rank 4, (N, C, H, W) or (N, H, W, C), float or uint8.
+
+    Raises ClipError when there is none, or when the model needs further inputs that a clip cannot give.
+    """
+    held = {t.name for t in model.graph.initializer}
+    inputs = [i for i in model.graph.input if i.name not in held]
+    ranked = [i for i in inputs if len(i.type.tensor_type.shape.dim) == 4]
+    if not ranked:
+        raise ClipError("the model has no input of rank 4 that could take a picture")
+    others = [i.name for i in inputs if i is not ranked[0]]
+    if others:
+        raise ClipError(
+            f"the model needs more than a picture: {', '.join(map(repr, others))}",
+            hint="feed it from Python: rrm_onnx.verify(model, converted, feeds, rtol=...)",
+        )
+    kind = ranked[0].type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+    if dtype != np.uint8 and dtype.kind != "f":
+        raise ClipError(f"input {ranked[0].name!r} takes {dtype}, pictures are given as float or uint8")
+    dims = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in kind.shape.dim]
+    layout: Literal["nchw", "nhwc"] = "nhwc" if dims[3] in (1, 3) and dims[1] not in (1, 3) else "nchw"
+    channels, height, width = (dims[1], dims[2], dims[3]) if layout == "nchw" else (dims[3], dims[1], dims[2])
+    if channels not in (None, 1, 3):
+        raise ClipError(f"input {ranked[0].name!r} has {channels} channels, a picture has 1 or 3")
+    return ImageInput(ranked[0].name, dtype, layout, dims[0] or 1, channels, height, width)
+
+
+def read_clip(
+    clip: str | os.PathLike[str],
+    target: ImageInput,
+    options: ClipOptions | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Clip:
+    """Decodes the frames of `clip` that `options` names, resized (bilinear) for `target`.
+
+    clip: a video file, a GIF, a folder of images or an image glob (both in natural order: 2 before 10).
+    progress: called with the number of frames read so far. Raises ClipError with the reason and a hint.
+    """
+    options = options or ClipOptions()
+    order = _check(target, options)
+    images: list[Image] = []
+    seen = 0
+    size: tuple[int, int] | None = None
+    for frame in _frames(str(clip)):
+        seen += 1
+        if seen <= options.start:
+            continue
+        size = size or _size(target, options, frame.width, frame.height)
+        picture = frame.reformat(*size, "gray" if order == "gray" else "rgb24", interpolation="BILINEAR").to_ndarray()
+        picture = picture[:, :, None] if order == "gray" else picture[:, :, ::-1] if order == "bgr" else picture
+        images.append(np.ascontiguousarray(picture))
+        if progress:
+            progress(len(images))
+        if len(images) == options.frames:
+            break
+    if not images:
+        raise ClipError(
+            f"{clip}: no frame in the range, it has {seen} and reading starts at {options.start}",
+            hint=f"choose --start below {seen}" if seen else "give a clip with at least one frame",
+        )
+    return Clip(images, target, options)
+
+
+def from_images(images: list[Image], size: tuple[int, int], target: ImageInput, options: ClipOptions) -> Clip:
+    """Pictures of this program's own, uint8 (H, W, 3) RGB, resized to (width, height) = `size` as a clip would be."""
+    from PIL import Image as Pillow
+
+    order = _check(target, options)
+    prepared: list[Image] = []
+    for image in images:
+        picture = Pillow.fromarray(image).convert("L" if order == "gray" else "RGB")
+        if picture.size != size:
+            picture = picture.resize(size, Pillow.Resampling.BILINEAR)
+        pixels = np.asarray(picture).reshape(size[1], size[0], -1)
+        prepared.append(np.ascontiguousarray(pixels[:, :, ::-1] if order == "bgr" else pixels))
+    return Clip(prepared, target, options)
+
+
+def _check(target: ImageInput, options: ClipOptions) -> Literal["rgb", "bgr", "gray"]:
+    """The order of the channels, once the options fit each other and the model."""
+    order = options.order or ("gray" if target.channels == 1 else "rgb")
+    channels = 1 if order == "gray" else 3
+    if target.channels not in (None, channels):
+        raise ClipError(
+            f"order {order} gives {channels} channel(s), input {target.name!r} takes {target.channels}",
+            hint="use --order gray" if target.channels == 1 else "use --order rgb or --order bgr",
+        )
+    for name, numbers in (("mean", options.mean), ("std", options.std)):
+        if len(numbers) not in (1, channels):
+            wanted = "1" if channels == 1 else "1 or 3"
+            raise ClipError(f"--{name} has {len(numbers)} numbers, order {order} takes {wanted}")
+    if 0 in options.std:
+        raise ClipError("--std is 0, pixels are divided by it")
+    if target.dtype == np.uint8 and (any(options.mean) or set(options.std) != {1.0}):
+        raise ClipError(
+            f"input {target.name!r} takes uint8 pixels, --mean and --std do not apply",
+            hint="leave --mean and --std out",
+        )
+    if options.start < 0 or (options.frames is not None and options.frames < 1):
+        raise ClipError(f"no such range of frames: --start {options.start} --frames {options.frames}")
+    return order
+
+
+def _size(target: ImageInput, options: ClipOptions, width: int, height: int) -> tuple[int, int]:
+    """(width, height) of the network's picture for a clip of width x height pixels."""
+    if options.size:
+        for given, fixed, axis in zip(options.size, (target.width, target.height), ("width", "height"), strict=True):
+            if fixed not in (None, given):
+                size = f"{target.width or 'W'}x{target.height or 'H'}"
+                raise ClipError(
+                    f"--size {options.size[0]}x{options.size[1]}: the model's {axis} is {fixed}",
+                    hint=f"leave --size out, the model takes {size}",
+                )
+        return options.size
+    rounded = [max(MULTIPLE, round(n / MULTIPLE) * MULTIPLE) for n in (width, height)]
+    return target.width or rounded[0], target.height or rounded[1]
+
+
+def _frames(clip: str) -> Iterator[av.VideoFrame]:
+    path = pathlib.Path(clip)
+    if path.is_dir():
+        files = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
+        if not files:
+            raise ClipError(f"{clip}: no images in this folder", hint=f"known are {', '.join(sorted(IMAGE_SUFFIXES))}")
+    elif path.exists():
+        files = [path]
+    elif any(c in clip for c in "*?["):
+        files = [pathlib.Path(p) for p in glob.glob(clip, recursive=True)]
+        if not files:
+            raise ClipError(f"{clip}: no file matches", hint="quote the pattern, so that the shell leaves it alone")
+    else:
+        raise ClipError(f"{clip}: no such file or folder", hint=KINDS)
+    for file in sorted(files, key=_natural):
+        yield from _decode(file)
+
+
+def _natural(path: pathlib.Path) -> list[tuple[int, str]]:
+    """Sort key that puts frame2 before frame10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path)) if part]
+
+
+def _decode(file: pathlib.Path) -> Iterator[av.VideoFrame]:
+    try:
+        import av
+    except ImportError:
+        raise ClipError(f"{file}: reading clips needs PyAV, which is not installed", hint=MISSING_AV) from None
+    count = 0
+    try:
+        with av.open(str(file)) as container:
+            if not container.streams.video:
+                raise ClipError(f"{file}: holds no pictures", hint=KINDS)
+            container.streams.video[0].thread_type = "AUTO"
+            for frame in container.decode(video=0):
+                count += 1
+                yield frame
+    except (av.FFmpegError, OSError) as error:
+        where = f"after frame {count - 1}" if count else "as a video or image"
+        reason = getattr(error, "strerror", None) or str(error)
+        good, bad = f"read only the good part with --frames {count}", "check that the file opens in a video player"
+        raise ClipError(f"{file}: does not decode {where}: {reason}", hint=good if count else bad) from error

@@ -1,0 +1,134 @@
+"""The yardstick for a converted model: the original in stock ONNX Runtime, and how two answers are compared.
+
+The original is taken as fast as it gets without this package: its initializers off the graph inputs (so that ONNX
+Runtime may fold and repack them), the thread pool's spinning off and denormals as zero, as on the converted side.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from rrm_onnx import runtime
+from rrm_onnx.errors import LoadError, RrmError
+from rrm_onnx.load import RRM_DOMAIN, read
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Model = str | os.PathLike[str] | onnx.ModelProto
+Array = np.ndarray[Any, np.dtype[Any]]
+Feed = Mapping[str, Array]
+
+SESSION_ENTRIES = {
+    "session.intra_op.allow_spinning": "0",
+    "session.inter_op.allow_spinning": "0",
+    "session.set_denormal_as_zero": "1",
+}
+
+
+def load(model: Model) -> onnx.ModelProto:
+    """The model with its external data; LoadError when the path does not hold one."""
+    return model if isinstance(model, onnx.ModelProto) else read(pathlib.Path(model))
+
+
+def dense_model(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of `model` without the initializers among its graph inputs; the model itself is not modified."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    held = {t.name for t in copy.graph.initializer} | {t.values.name for t in copy.graph.sparse_initializer}
+    inputs = [i for i in copy.graph.input if i.name not in held]
+    del copy.graph.input[:]
+    copy.graph.input.extend(inputs)
+    return copy
+
+
+def dense_session(model: onnx.ModelProto, threads: int = 0) -> onnxruntime.InferenceSession:
+    """`dense_model(model)` in stock ONNX Runtime on the CPU, with the settings of the converted side."""
+    ort = runtime.import_onnxruntime()
+    try:
+        return ort.InferenceSession(
+            dense_model(model).SerializeToString(), session_options(threads), providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's exceptions share no base below Exception
+        raise LoadError(f"onnxruntime does not load the original model: {first_line(error)}") from error
+
+
+def converted_session(model: onnx.ModelProto, threads: int = 0) -> onnxruntime.InferenceSession:
+    """A fresh session of a converted model, with the same settings as `dense_session`."""
+    options = session_options(threads)
+    try:
+        return runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except RrmError:
+        raise
+    except Exception as error:
+        raise LoadError(f"onnxruntime does not load the converted model: {first_line(error)}") from error
+
+
+def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
+    """Options that treat both sides alike: see the top of this module."""
+    options = runtime.import_onnxruntime().SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    for key, value in SESSION_ENTRIES.items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def run(session: onnxruntime.InferenceSession, names: Sequence[str], feed: Feed) -> list[Array]:
+    """One run, with onnxruntime's exceptions turned into a RrmError that carries their text and hint."""
+    try:
+        return list(session.run(list(names), dict(feed)))
+    except Exception as error:
+        if isinstance(error, RrmError):
+            raise
+        text, _, hint = str(error).partition("\nhint: ")
+        text = text.rpartition("Status Message: ")[2]  # what the operator said, without the runtime's frame around it
+        raise RrmError(f"the run failed: {first_line(text)}", hint=hint.strip() or None) from error
+
+
+def first_line(error: object) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def is_exact(converted: onnx.ModelProto) -> bool:
+    """True when no gate of the model holds anything back."""
+    return not any(thresholds(converted))
+
+
+def is_converted(model: onnx.ModelProto) -> bool:
+    """True for a model with operators of the rrm domain."""
+    return any(node.domain == RRM_DOMAIN for node in model.graph.node)
+
+
+def thresholds(model: onnx.ModelProto) -> list[float]:
+    gates = (a.f for n in model.graph.node if n.domain == RRM_DOMAIN for a in n.attribute if a.name == "threshold")
+    return [0.0, *gates]
+
+
+def relative_l2(got: Array, want: Array) -> float:
+    """|got - want| / |want| in float64. Places where both are NaN, or the same infinity, count as equal."""
+    if got.shape != want.shape:
+        return float("inf")
+    a, b = got.astype(np.float64, copy=False), want.astype(np.float64, copy=False)
+    distance = np.linalg.norm(difference(a, b))
+    size = np.linalg.norm(np.where(np.isfinite(b), b, 0.0))
+    return 0.0 if distance == 0 else float(distance / max(float(size), 1e-12))
+
+
+def same_bits(a: Array, b: Array) -> bool:
+    """Same shape, type and bytes: NaNs and the sign of zero count."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return a.tolist() == b.tolist() if a.dtype.hasobject else a.tobytes() == b.tobytes()
+
+
+def difference(a: Array, b: Array) -> Array:
+    """a - b, with 0 where both are NaN or the same infinity."""
+    with np.errstate(invalid="ignore"):
+        return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, a - b)

@@ -1,0 +1,496 @@
+"""The table of operator cases: what the tests, the benchmarks and the generated operator pages go through.
+
+A case is one operator between Enter and Exit: input shapes, attributes, how the input changes from frame to frame, and
+a threshold. `CASES` is the fixed table, `random_case` draws more of the same kind; both are checked by the same
+functions (test_reference.py, test_native.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+CHANGES = ("nothing", "pixel", "box", "scatter", "all")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operator, fed a few frames.
+
+    shapes      of the inputs, [N, C, H, W]; the first input changes in every frame, the others in every second
+    attributes  of the operator, all of them
+    constants   shapes of the constant inputs (weights, bias)
+    change      how a frame differs from the one before: one of CHANGES
+    threshold   of Enter and, where it has one, of the operator's gate; 0 = exact
+    data        "normal", "positive" (0.5 to 2) or "uint8"
+    enter       "planar" or "channels_last": the layout of Enter's input and of Exit's output
+    through     "" or "view": the operator reads a ticket of two segments in place of Enter's own
+    """
+
+    op: str
+    shapes: tuple[tuple[int, ...], ...]
+    attributes: dict[str, Any] = field(default_factory=dict, hash=False)
+    constants: tuple[tuple[int, ...], ...] = ()
+    change: str = "box"
+    threshold: float = 0.0
+    data: str = "normal"
+    enter: str = "planar"
+    through: str = ""
+    seed: int = 0
+
+    def __str__(self) -> str:
+        shown = {k: v for k, v in self.attributes.items() if v not in ([], [0, 0, 0, 0], [1, 1], "NOTSET", "None", 0)}
+        parts = [self.op, "+".join("x".join(map(str, s)) for s in self.shapes)]
+        parts += [f"{k}={v}".replace(" ", "") for k, v in shown.items()]
+        extra = [self.data, self.enter, self.through, f"theta={self.threshold}" if self.threshold else ""]
+        return " ".join([*parts, self.change, *(e for e in extra if e not in ("", "normal", "planar"))])
+
+
+def frames(case: Case, count: int = 5) -> list[list[np.ndarray]]:
+    """`count` frames, each a list with one array per input. The third repeats the second, the last is all new."""
+    rng = np.random.default_rng(case.seed)
+    layout = (0, 2, 3, 1) if case.enter == "channels_last" else (0, 1, 2, 3)
+    current = [draw(rng, shape, case.data) for shape in case.shapes]
+    out = []
+    for t in range(count):
+        if t not in (0, 2):
+            change = "all" if t == count - 1 and t > 3 else case.change
+            moving = range(len(current)) if t % 2 else range(1)
+            current = [changed(rng, x, change, case.data) if i in moving else x for i, x in enumerate(current)]
+        out.append([np.ascontiguousarray(x.transpose(layout)) for x in current])
+    return out
+
+
+def draw(rng: np.random.Generator, shape: tuple[int, ...], data: str) -> np.ndarray:
+    if data == "uint8":
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+    if data == "positive":
+        return rng.uniform(0.5, 2.0, shape).astype(np.float32)
+    return rng.standard_normal(shape, dtype=np.float32)
+
+
+def changed(rng: np.random.Generator, x: np.ndarray, change: str, data: str) -> np.ndarray:
+    """`x` with the sites of pattern `change` moved, each by an amount of its own: some pass a gate, some do not."""
+    mask = np.zeros((x.shape[0], 1, *x.shape[2:]), dtype=bool)
+    n, _, h, w = mask.shape
+    if change == "all":
+        mask[:] = True
+    elif change == "pixel":
+        mask[rng.integers(n), 0, rng.integers(h), rng.integers(w)] = True
+    elif change == "box":
+        y, x0 = rng.integers(h), rng.integers(w)
+        mask[rng.integers(n), 0, y : y + 1 + h // 3, x0 : x0 + 1 + w // 3] = True
+    elif change == "scatter":
+        mask[:] = rng.random(mask.shape) < 0.1
+    fresh = draw(rng, x.shape, data)
+    if data == "normal":
+        fresh = x + fresh * rng.uniform(0.001, 0.5, mask.shape).astype(np.float32)
+    return np.where(mask, fresh, x)
+
+
+# --- attributes -------------------------------------------------------------------------------------------------------
+
+
+def geometry(
+    kernel: tuple[int, int],
+    strides: tuple[int, int] = (1, 1),
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+    dilations: tuple[int, int] = (1, 1),
+    auto_pad: str = "NOTSET",
+) -> dict[str, Any]:
+    return {
+        "kernel_shape": list(kernel),
+        "strides": list(strides),
+        "pads": list(pads),
+        "dilations": list(dilations),
+        "auto_pad": auto_pad,
+    }
+
+
+def activation(kind: str = "None", *params: float) -> dict[str, Any]:
+    return {"activation": kind, "activation_params": list(params)}
+
+
+FLOAT_MAX = 3.402823466e38
+ACTIVATIONS = (
+    activation(),
+    activation("Relu"),
+    activation("LeakyRelu", 0.1),
+    activation("PRelu", 0.25),
+    activation("Clip", 0.0, 6.0),
+    activation("Clip", -0.5, FLOAT_MAX),
+    activation("Sigmoid"),
+    activation("HardSigmoid", 0.2, 0.5),
+    activation("HardSwish", 1 / 6, 0.5),
+    activation("Silu"),
+    activation("Tanh"),
+    activation("Gelu"),
+    activation("Elu", 0.7),
+    activation("Abs"),
+    activation("Neg"),
+    activation("Exp"),
+    activation("Sqrt"),
+    activation("Erf"),
+    activation("Softplus"),
+    activation("Mish"),
+)
+
+
+def conv(shape: tuple[int, ...], m: int, kernel: tuple[int, int] = (3, 3), group: int = 1, **kw: Any) -> Case:
+    """A Conv of `m` outputs; further keywords are those of `geometry`, `activation=` and fields of Case."""
+    window = {k: kw.pop(k) for k in ("strides", "pads", "dilations", "auto_pad") if k in kw}
+    attributes = {**geometry(kernel, **window), "group": group, **kw.pop("activation", activation())}
+    return Case("Conv", (shape,), attributes, ((m, shape[1] // group, *kernel), (m,)), **kw)
+
+
+def conv_transpose(shape: tuple[int, ...], m: int, kernel: tuple[int, int] = (2, 2), group: int = 1, **kw: Any) -> Case:
+    window = {k: kw.pop(k) for k in ("strides", "pads", "dilations") if k in kw}
+    attributes = {**geometry(kernel, **window), "group": group, **kw.pop("activation", activation())}
+    attributes["output_padding"] = list(kw.pop("output_padding", (0, 0)))
+    return Case("ConvTranspose", (shape,), attributes, ((shape[1], m // group, *kernel), (m,)), **kw)
+
+
+def pool(op: str, shape: tuple[int, ...], kernel: tuple[int, int], ceil_mode: int = 0, **kw: Any) -> Case:
+    window = {k: kw.pop(k) for k in ("strides", "pads", "dilations", "auto_pad") if k in kw}
+    attributes = {**geometry(kernel, **window), "ceil_mode": ceil_mode}
+    if op == "AveragePool":
+        attributes["count_include_pad"] = kw.pop("count_include_pad", 0)
+    return Case(op, (shape,), attributes, **kw)
+
+
+def resize(shape: tuple[int, ...], mode: str, transform: str, nearest: str = "floor", **kw: Any) -> Case:
+    attributes = {
+        "mode": mode,
+        "coordinate_transformation_mode": transform,
+        "nearest_mode": nearest,
+        "scales": list(kw.pop("scales", ())),
+        "sizes": list(kw.pop("sizes", ())),
+    }
+    return Case("Resize", (shape,), attributes, **kw)
+
+
+def pad(
+    shape: tuple[int, ...], pads: tuple[int, int, int, int], mode: str = "constant", value: float = 0.0, **kw: Any
+) -> Case:
+    return Case("Pad", (shape,), {"pads": list(pads), "mode": mode, "value": value}, **kw)
+
+
+def binary(op: str, a: tuple[int, ...], b: tuple[int, ...], act: dict[str, Any] | None = None, **kw: Any) -> Case:
+    kw.setdefault("data", "positive" if op in ("Div", "Pow") else "normal")
+    return Case("Binary", (a, b), {"op": op, **(act or activation())}, **kw)
+
+
+def binary_const(
+    op: str, shape: tuple[int, ...], c: int, reverse: int, act: dict[str, Any] | None = None, **kw: Any
+) -> Case:
+    kw.setdefault("data", "positive" if op in ("Div", "Pow") else "normal")
+    return Case("BinaryConst", (shape,), {"op": op, "reverse": reverse, **(act or activation())}, ((c,),), **kw)
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+SMALL = (1, 5, 7, 6)
+ROWS = (1, 16, 12, 17)
+MAP = (1, 3, 20, 19)
+WIDE = (1, 40, 9, 70)  # wider than a word of the change map, channels that fill no register evenly
+ONE_BY_ONE = (1, 1)
+PAD1 = (1, 1, 1, 1)
+
+CASES: list[Case] = [
+    # The borders: layouts, uint8, batch rows, gates.
+    Case("Enter", (SMALL,)),
+    Case("Enter", (WIDE,), change="scatter"),
+    Case("Enter", ((3, 3, 9, 11),), change="pixel"),
+    Case("Enter", (SMALL,), enter="channels_last"),
+    Case("Enter", (MAP,), data="uint8"),
+    Case("Enter", (MAP,), data="uint8", enter="channels_last", change="scatter"),
+    Case("Enter", (MAP,), threshold=0.2, change="all"),
+    Case("Enter", (ROWS,), threshold=0.2, change="scatter", enter="channels_last"),
+    Case("Enter", ((1, 1, 1, 1),), change="pixel"),
+    Case("Exit", (WIDE,), through="view", change="scatter"),
+    Case("MapShape", ((2, 3, 4, 5),)),
+    # Convolutions: every shape of window, group, width, activation.
+    conv(SMALL, 4, change="pixel"),
+    conv(SMALL, 4, change="nothing"),
+    conv(MAP, 16, pads=PAD1, strides=(2, 2), activation=activation("Relu")),
+    conv(MAP, 32, (7, 7), pads=(3, 3, 3, 3), strides=(2, 2), change="scatter"),
+    conv(ROWS, 33, pads=PAD1, change="scatter", activation=activation("Silu")),
+    conv(ROWS, 16, pads=PAD1, change="all"),
+    conv(ROWS, 24, ONE_BY_ONE, change="scatter", activation=activation("Clip", 0.0, 6.0)),
+    conv(WIDE, 70, ONE_BY_ONE, change="all", activation=activation("LeakyRelu", 0.1)),
+    conv(WIDE, 8, pads=PAD1, dilations=(2, 2), change="box"),
+    conv(ROWS, 8, (3, 5), pads=(0, 2, 1, 1), strides=(1, 2), dilations=(2, 1), change="scatter"),
+    conv(ROWS, 8, (1, 7), auto_pad="SAME_UPPER", change="pixel"),
+    conv(ROWS, 8, (4, 4), auto_pad="SAME_LOWER", strides=(2, 3), change="scatter"),
+    conv(ROWS, 8, (5, 2), auto_pad="VALID", strides=(3, 1), change="scatter"),
+    conv(ROWS, 16, group=16, pads=PAD1, change="scatter", activation=activation("HardSwish", 1 / 6, 0.5)),
+    conv(WIDE, 40, (5, 5), group=40, pads=(2, 2, 2, 2), strides=(2, 2), change="box"),
+    conv(ROWS, 32, group=16, pads=PAD1, change="scatter"),
+    conv(
+        ROWS,
+        12,
+        group=4,
+        pads=PAD1,
+        change="scatter",
+        activation=activation("PRelu", *np.linspace(0.1, 0.5, 12).tolist()),
+    ),
+    conv((2, 8, 10, 9), 8, pads=PAD1, change="pixel"),
+    conv((1, 8, 1, 1), 4, ONE_BY_ONE, change="all", activation=activation("Sigmoid")),
+    conv(ROWS, 17, pads=PAD1, through="view", change="scatter"),
+    conv(ROWS, 16, group=16, pads=PAD1, through="view", change="scatter"),
+    conv(ROWS, 8, pads=PAD1, threshold=0.1, change="scatter", activation=activation("Relu")),
+    conv(ROWS, 8, pads=PAD1, threshold=0.3, change="all"),
+    *(conv(SMALL, 9, pads=PAD1, activation=a, change="scatter") for a in ACTIVATIONS if a["activation"] != "Sqrt"),
+    conv_transpose(SMALL, 4, strides=(2, 2), change="pixel"),
+    conv_transpose(ROWS, 8, strides=(2, 2), change="scatter", activation=activation("Relu")),
+    conv_transpose(ROWS, 20, (4, 4), strides=(2, 2), pads=PAD1, change="scatter"),
+    conv_transpose(ROWS, 8, (3, 3), strides=(2, 2), pads=PAD1, output_padding=(1, 1), change="box"),
+    conv_transpose(ROWS, 6, (3, 2), strides=(1, 3), pads=(0, 1, 2, 0), dilations=(2, 1), group=2, change="scatter"),
+    conv_transpose(ROWS, 16, (4, 4), strides=(2, 2), pads=PAD1, group=16, change="scatter"),
+    conv_transpose(ROWS, 8, strides=(2, 2), through="view", change="scatter"),
+    conv_transpose(ROWS, 8, strides=(2, 2), threshold=0.1, change="scatter"),
+    # Elementwise.
+    *(
+        Case("Activation", (ROWS,), a, change="scatter", data="positive" if a["activation"] == "Sqrt" else "normal")
+        for a in ACTIVATIONS
+        if a["activation"] != "None"
+    ),
+    Case("Activation", (ROWS,), activation("PRelu", *np.linspace(-0.5, 0.5, 16).tolist()), change="box"),
+    Case("Activation", (WIDE,), activation("Relu"), through="view", change="pixel"),
+    *(binary(op, ROWS, ROWS, change="scatter") for op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow")),
+    binary("Add", WIDE, WIDE, activation("Relu"), change="box"),
+    binary("Mul", ROWS, (1, 16, 1, 1), change="scatter"),
+    binary("Sub", (1, 16, 1, 1), ROWS, change="nothing"),
+    binary("Mul", ROWS, (1, 1, 12, 17), change="scatter"),
+    binary("Sub", (1, 1, 12, 17), ROWS, change="pixel"),
+    binary("Mul", (1, 16, 1, 1), (1, 1, 12, 17), change="pixel"),
+    binary("Add", ROWS, ROWS, through="view", change="scatter"),
+    binary("Add", (2, 6, 5, 4), (2, 6, 5, 4), change="pixel"),
+    *(binary_const(op, ROWS, 16, 0, change="scatter") for op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow")),
+    *(binary_const(op, ROWS, 1, 1, change="box") for op in ("Sub", "Div", "Pow")),
+    binary_const("Sub", WIDE, 40, 1, activation("Relu"), change="scatter", through="view"),
+    # Views and copies of channels.
+    Case("Concat", (ROWS, (1, 5, 12, 17)), change="scatter"),
+    Case("Concat", (SMALL, SMALL, SMALL), change="pixel"),
+    Case("Concat", ((2, 3, 8, 9), (2, 2, 8, 9)), through="view", change="pixel"),
+    Case("Slice", (ROWS,), {"start": 3, "end": 11}, change="scatter"),
+    Case("Slice", (ROWS,), {"start": 5, "end": 13}, through="view", change="scatter"),
+    Case("ChannelGather", (ROWS,), {"indices": [15, 0, 3, 3, 7]}, change="scatter"),
+    Case("ChannelGather", (ROWS,), {"indices": [0, 8, 1, 9, 2, 10]}, through="view", change="box"),
+    # Pools.
+    pool("MaxPool", ROWS, (2, 2), strides=(2, 2), change="scatter"),
+    pool("MaxPool", ROWS, (3, 3), strides=(2, 2), pads=PAD1, change="scatter"),
+    pool("MaxPool", ROWS, (3, 3), 1, strides=(2, 2), change="box"),
+    pool("MaxPool", WIDE, (5, 5), pads=(2, 2, 2, 2), change="pixel"),
+    pool("MaxPool", ROWS, (2, 3), auto_pad="SAME_UPPER", strides=(2, 1), change="scatter"),
+    pool("MaxPool", ROWS, (3, 2), pads=(0, 1, 1, 0), dilations=(2, 2), change="scatter"),
+    pool("MaxPool", ROWS, (2, 2), strides=(2, 2), through="view", change="scatter"),
+    pool("AveragePool", ROWS, (2, 2), strides=(2, 2), change="scatter"),
+    pool("AveragePool", ROWS, (3, 3), pads=PAD1, change="scatter"),
+    pool("AveragePool", ROWS, (3, 3), pads=PAD1, count_include_pad=1, change="box"),
+    pool("AveragePool", ROWS, (3, 3), 1, strides=(2, 2), pads=PAD1, count_include_pad=1, change="scatter"),
+    pool("AveragePool", ROWS, (3, 4), 1, strides=(2, 3), change="scatter"),
+    pool("AveragePool", ROWS, (4, 3), auto_pad="SAME_LOWER", strides=(2, 2), change="scatter"),
+    Case("GlobalAveragePool", (ROWS,), change="pixel"),
+    Case("GlobalAveragePool", (WIDE,), through="view", change="scatter"),
+    Case("GlobalMaxPool", (ROWS,), change="scatter"),
+    Case("GlobalMaxPool", ((2, 5, 6, 7),), change="pixel"),
+    # Resize.
+    *(
+        resize(MAP, "nearest", transform, nearest, scales=(2.0, 2.0), change="scatter")
+        for transform in ("half_pixel", "asymmetric")
+        for nearest in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+    ),
+    resize(ROWS, "nearest", "asymmetric", "floor", sizes=(31, 20), change="scatter"),
+    resize(ROWS, "nearest", "align_corners", "round_prefer_floor", sizes=(5, 30), change="box"),
+    *(
+        resize(ROWS, "linear", transform, scales=(2.0, 2.0), change="pixel")
+        for transform in ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners")
+    ),
+    resize(ROWS, "linear", "half_pixel", sizes=(31, 9), change="scatter"),
+    resize(ROWS, "linear", "align_corners", sizes=(7, 40), change="scatter", through="view"),
+    resize((1, 4, 1, 1), "linear", "pytorch_half_pixel", sizes=(6, 5), change="all"),
+    resize(ROWS, "linear", "half_pixel", scales=(0.5, 1.5), change="scatter"),
+    # Moving sites about.
+    Case("SpaceToDepth", (MAP[:3] + (22,),), {"blocksize": 2}, change="scatter"),
+    Case("SpaceToDepth", ((1, 6, 12, 9),), {"blocksize": 3}, through="view", change="pixel"),
+    Case("DepthToSpace", (ROWS,), {"blocksize": 2, "mode": "DCR"}, change="scatter"),
+    Case("DepthToSpace", (ROWS,), {"blocksize": 4, "mode": "CRD"}, change="pixel"),
+    pad(MAP, (1, 2, 3, 0), change="scatter"),
+    pad(ROWS, (0, 1, 0, 1), value=-1.5, change="box"),
+    pad(ROWS, (3, 2, 1, 4), "reflect", change="scatter"),
+    pad(ROWS, (3, 2, 1, 4), "edge", through="view", change="scatter"),
+]
+
+OPS = sorted({c.op for c in CASES} | {"EnterStream"})  # EnterStream has tests of its own: its inputs are not all frames
+
+
+# --- random cases -----------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def random_case(draw: st.DrawFn, op: str) -> Case:
+    """A case of `op` with random shapes, attributes and activity, exact."""
+    case = RANDOM[op](draw)
+    channels = min(shape[1] for shape in case.shapes)
+    return replace(
+        case,
+        change=draw(st.sampled_from(CHANGES)),
+        through="view" if channels > 1 and case.op not in ("Enter", "MapShape") and draw(st.booleans()) else "",
+        enter=draw(st.sampled_from(["planar", "planar", "channels_last"])),
+        seed=draw(st.integers(0, 2**16)),
+    )
+
+
+def _shape(draw: st.DrawFn, low: int = 1, high: int = 14, multiple: int = 1) -> tuple[int, ...]:
+    n = draw(st.sampled_from([1, 1, 1, 2]))
+    c = draw(st.sampled_from([1, 2, 3, 4, 7, 8, 15, 16, 17, 33]))
+    return n, c * multiple, draw(st.integers(low, high)), draw(st.integers(low, high * 2))
+
+
+def _window(draw: st.DrawFn, auto: bool = True, padded: bool = True) -> dict[str, Any]:
+    kernel = (draw(st.integers(1, 4)), draw(st.integers(1, 4)))
+    pads = [draw(st.integers(0, kernel[i % 2] - 1)) if padded else 0 for i in range(4)]
+    mode = draw(st.sampled_from(["NOTSET", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"])) if auto else "NOTSET"
+    return {
+        "kernel": kernel,
+        "strides": (draw(st.integers(1, 3)), draw(st.integers(1, 3))),
+        "pads": tuple(pads) if mode == "NOTSET" else (0, 0, 0, 0),
+        "dilations": (1, 1) if mode.startswith("SAME") else (draw(st.integers(1, 2)), draw(st.integers(1, 2))),
+        "auto_pad": mode,
+    }
+
+
+def _activation(draw: st.DrawFn) -> dict[str, Any]:
+    return draw(st.sampled_from([a for a in ACTIVATIONS if a["activation"] not in ("Sqrt", "Exp")]))
+
+
+def _conv(draw: st.DrawFn) -> Case:
+    group = draw(st.sampled_from([1, 1, 2, 3]))
+    shape = _shape(draw, 8, multiple=group)
+    if draw(st.booleans()) and group > 1:
+        group = shape[1]
+    m = group * draw(st.sampled_from([1, 2, 5, 16, 20] if group < 4 else [1, 2]))
+    return conv(shape, m, group=group, activation=_activation(draw), **_window(draw))
+
+
+def _conv_transpose(draw: st.DrawFn) -> Case:
+    group = draw(st.sampled_from([1, 1, 2]))
+    window = _window(draw, auto=False)
+    del window["auto_pad"]
+    extra = tuple(draw(st.integers(0, s - 1)) for s in window["strides"])
+    m = group * draw(st.sampled_from([1, 3, 8]))
+    return conv_transpose(
+        _shape(draw, 4, 9, group), m, group=group, activation=_activation(draw), output_padding=extra, **window
+    )
+
+
+def _pool(op: str) -> Callable[[st.DrawFn], Case]:
+    def make(draw: st.DrawFn) -> Case:
+        window = _window(draw)
+        if window["auto_pad"].startswith("SAME"):  # onnxruntime's pools refuse gaps between windows here
+            window["strides"] = tuple(map(min, window["strides"], window["kernel"]))
+        if op == "AveragePool":
+            window["count_include_pad"] = draw(st.integers(0, 1))
+        ceil = draw(st.integers(0, 1)) if window["auto_pad"] == "NOTSET" else 0
+        return pool(op, _shape(draw, 8), ceil_mode=ceil, **window)
+
+    return make
+
+
+def _binary(draw: st.DrawFn) -> Case:
+    n, c, h, w = _shape(draw)
+    op = draw(st.sampled_from(["Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"]))
+    other = draw(st.sampled_from([(n, c, h, w), (n, c, 1, 1), (n, 1, h, w), (n, 1, 1, 1)]))
+    pair = [(n, c, h, w), other]
+    if draw(st.booleans()):
+        pair.reverse()
+    return binary(op, *pair, _activation(draw))
+
+
+def _binary_const(draw: st.DrawFn) -> Case:
+    shape = _shape(draw)
+    op = draw(st.sampled_from(["Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"]))
+    return binary_const(op, shape, draw(st.sampled_from([1, shape[1]])), draw(st.integers(0, 1)), _activation(draw))
+
+
+def _activation_case(draw: st.DrawFn) -> Case:
+    shape = _shape(draw)
+    if draw(st.integers(0, 4)) == 0:
+        return Case("Activation", (shape,), activation("PRelu", *np.linspace(-1, 1, shape[1]).tolist()))
+    return Case("Activation", (shape,), _activation(draw))
+
+
+def _concat(draw: st.DrawFn) -> Case:
+    n, _, h, w = _shape(draw)
+    channels = draw(st.lists(st.integers(1, 9), min_size=1, max_size=4))
+    return Case("Concat", tuple((n, c, h, w) for c in channels))
+
+
+def _slice(draw: st.DrawFn) -> Case:
+    shape = _shape(draw)
+    start = draw(st.integers(0, shape[1] - 1))
+    return Case("Slice", (shape,), {"start": start, "end": draw(st.integers(start + 1, shape[1]))})
+
+
+def _gather(draw: st.DrawFn) -> Case:
+    shape = _shape(draw)
+    indices = draw(st.lists(st.integers(0, shape[1] - 1), min_size=1, max_size=20))
+    return Case("ChannelGather", (shape,), {"indices": indices})
+
+
+def _resize(draw: st.DrawFn) -> Case:
+    mode = draw(st.sampled_from(["nearest", "linear"]))
+    transform = draw(st.sampled_from(["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"]))
+    nearest = draw(st.sampled_from(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]))
+    shape = _shape(draw, 2)
+    if draw(st.booleans()):
+        return resize(shape, mode, transform, nearest, sizes=(draw(st.integers(1, 30)), draw(st.integers(1, 30))))
+    scale = st.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0, 4.0])
+    return resize(shape, mode, transform, nearest, scales=(draw(scale), draw(scale)))
+
+
+def _space_to_depth(draw: st.DrawFn) -> Case:
+    b = draw(st.integers(1, 3))
+    n, c, h, w = _shape(draw, 1, 6)
+    return Case("SpaceToDepth", ((n, c, h * b, w * b),), {"blocksize": b})
+
+
+def _depth_to_space(draw: st.DrawFn) -> Case:
+    b = draw(st.integers(1, 3))
+    mode = draw(st.sampled_from(["DCR", "CRD"]))
+    return Case("DepthToSpace", (_shape(draw, 1, 8, b * b),), {"blocksize": b, "mode": mode})
+
+
+def _pad(draw: st.DrawFn) -> Case:
+    mode = draw(st.sampled_from(["constant", "reflect", "edge"]))
+    return pad(
+        _shape(draw, 5), tuple(draw(st.integers(0, 4)) for _ in range(4)), mode, draw(st.sampled_from([0.0, 2.5]))
+    )
+
+
+RANDOM: dict[str, Callable[[st.DrawFn], Case]] = {
+    "Enter": lambda draw: Case("Enter", (_shape(draw),), data=draw(st.sampled_from(["normal", "uint8"]))),
+    "Exit": lambda draw: Case("Exit", (_shape(draw),)),
+    "MapShape": lambda draw: Case("MapShape", (_shape(draw),)),
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "Activation": _activation_case,
+    "Binary": _binary,
+    "BinaryConst": _binary_const,
+    "Concat": _concat,
+    "Slice": _slice,
+    "ChannelGather": _gather,
+    "MaxPool": _pool("MaxPool"),
+    "AveragePool": _pool("AveragePool"),
+    "GlobalAveragePool": lambda draw: Case("GlobalAveragePool", (_shape(draw),)),
+    "GlobalMaxPool": lambda draw: Case("GlobalMaxPool", (_shape(draw),)),
+    "Resize": _resize,
+    "SpaceToDepth": _space_to_depth,
+    "DepthToSpace": _depth_to_space,
+    "Pad": _pad,
+}

@@ -1,0 +1,58 @@
+"""Where the tests find what is not in the tree: the shared library, and the corpus of real models and clips."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import pathlib
+
+import hypothesis
+import pytest
+
+from rrm_onnx import runtime
+from rrm_onnx.errors import RuntimeMissingError
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def _choose_library() -> None:
+    """RRM_LIBRARY, else a development build in build/, else the installed package's; children inherit the choice."""
+    built = ROOT / "build" / runtime.LIBRARY
+    if "RRM_LIBRARY" not in os.environ and built.is_file():
+        os.environ["RRM_LIBRARY"] = str(built)
+
+
+_choose_library()
+
+# Few examples by default; `pytest --hypothesis-profile=long` for many.
+hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("long", max_examples=1000, deadline=None)
+hypothesis.settings.load_profile("quick")
+
+
+@pytest.fixture(scope="session")
+def library() -> str:
+    """Path of the shared library; in a source tree where nothing is built or installed the test is skipped."""
+    try:
+        return runtime.library_path()
+    except RuntimeMissingError as error:
+        if "RRM_LIBRARY" in os.environ or _installed():
+            raise
+        pytest.skip(f"{error.message}; {error.hint}")
+
+
+def _installed() -> bool:
+    try:
+        importlib.metadata.distribution("rrm_onnx")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def corpus() -> pathlib.Path:
+    """Folder of the corpus (RRM_CORPUS, else ../shared/corpus beside the project)."""
+    path = pathlib.Path(os.environ.get("RRM_CORPUS", ROOT.parent / "shared" / "corpus"))
+    if not path.is_dir():
+        pytest.skip(f"no corpus at {path}: set RRM_CORPUS")
+    return path

@@ -1,0 +1,33 @@
+"""Fixtures of the kernel tests: the library, built once, and every level of this machine."""
+
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import kernel_api  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def library() -> kernel_api.Library:
+    if kernel_api.compiler() is None:
+        pytest.skip("no C++ compiler found: set CXX to test the kernels")
+    return kernel_api.Library(kernel_api.build())
+
+
+@pytest.fixture(scope="session")
+def reference(library: kernel_api.Library) -> kernel_api.Kernels:
+    return library.table("reference")
+
+
+LEVELS = {"x86_64": ["portable", "avx2", "avx512"], "aarch64": ["portable", "neon"]}
+
+
+@pytest.fixture(scope="session", params=LEVELS.get(platform.machine(), ["portable"]))
+def level(request: pytest.FixtureRequest, library: kernel_api.Library) -> kernel_api.Kernels:
+    if request.param not in library.names():
+        pytest.skip(f"this machine has no {request.param}")
+    return library.table(request.param)

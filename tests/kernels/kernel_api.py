@@ -1,0 +1,131 @@
+"""The kernels' C structs for ctypes, and the build of the test library.
+
+The structs mirror custom_ops/kernels/table.h field by field; `Kernels` checks its last pointer by calling it.
+"""
+
+import ctypes as ct
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SOURCES = HERE.parents[1] / "custom_ops" / "kernels"
+FLAGS = ["-std=c++20", "-O2", "-fPIC", "-ffp-contract=off", "-fno-exceptions", "-fno-rtti", f"-I{SOURCES}"]
+LEVEL_FLAGS = {
+    "target_avx2": ["-mavx2", "-mfma"],
+    "target_avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"],
+}
+ACTIVATIONS = (
+    "none relu leaky_relu prelu clip sigmoid hard_sigmoid hard_swish silu tanh gelu elu abs neg exp sqrt erf softplus mish"
+).split()
+BINARY_OPS = "add sub mul div max min pow".split()
+GATES = "all exact rms".split()
+
+i32, i64, f32, ptr = ct.c_int32, ct.c_int64, ct.c_float, ct.c_void_p
+
+
+def _struct(name: str, fields: str) -> type[ct.Structure]:
+    kinds = {"i": i32, "l": i64, "f": f32, "p": ptr, "b": ct.c_bool}
+    pairs = [field.split(":") for field in fields.split()]
+    return type(name, (ct.Structure,), {"_fields_": [(field, kinds[kind]) for field, kind in pairs]})
+
+
+Activation = _struct("Activation", "kind:i a:f b:f slopes:p")
+GemmArgs = _struct(
+    "GemmArgs", "rows:p rows_stride:l lens:p pieces:i sites:i packed:p k:i n:i out:p out_stride:l"
+)
+DepthwiseArgs = _struct(
+    "DepthwiseArgs", "rows:p rows_stride:l taps:i sites:i w:p bias:p c:i out:p out_stride:l"
+)
+WindowArgs = _struct("WindowArgs", "rows:p rows_stride:l taps:i sites:i weights:p c:i out:p out_stride:l")
+BinaryArgs = _struct(
+    "BinaryArgs", "op:i a:p a_stride:l a_wide:b b:p b_stride:l b_wide:b sites:i c:i out:p out_stride:l"
+)
+CommitArgs = _struct("CommitArgs", "fresh:p held:p sites:i c:i gate:i limit:f bits:p")
+CommitPlanarArgs = _struct(
+    "CommitPlanarArgs", "x:p plane:l planar:p planar_plane:l held:p sites:i c:i gate:i limit:f bits:p"
+)
+
+
+class Kernels(ct.Structure):
+    _fields_ = [
+        ("name", ct.c_char_p),
+        ("gemm_packed_floats", ct.CFUNCTYPE(i64, i32, i32)),
+        ("gemm_pack", ct.CFUNCTYPE(None, ptr, i32, i32, ptr, ptr)),
+        ("gemm", ct.CFUNCTYPE(None, ct.POINTER(GemmArgs))),
+        ("gemm_tile", i32),
+        ("depthwise", ct.CFUNCTYPE(None, ct.POINTER(DepthwiseArgs))),
+        ("window_max", ct.CFUNCTYPE(None, ct.POINTER(WindowArgs))),
+        ("window_weighted", ct.CFUNCTYPE(None, ct.POINTER(WindowArgs))),
+        ("binary", ct.CFUNCTYPE(None, ct.POINTER(BinaryArgs))),
+        ("activate", ct.CFUNCTYPE(None, ptr, i32, i32, ct.POINTER(Activation))),
+        ("commit", ct.CFUNCTYPE(i64, ct.POINTER(CommitArgs))),
+        ("commit_planar", ct.CFUNCTYPE(i64, ct.POINTER(CommitPlanarArgs))),
+        ("to_planar", ct.CFUNCTYPE(None, ptr, i64, i32, i32, ptr, i64)),
+        ("gather_channels", ct.CFUNCTYPE(None, ptr, i64, i32, ptr, i32, ptr, i64)),
+        ("row_sum", ct.CFUNCTYPE(None, ptr, i64, i32, i32, ptr)),
+        ("row_max", ct.CFUNCTYPE(None, ptr, i64, i32, i32, ptr)),
+        ("sum_squares", ct.CFUNCTYPE(ct.c_double, ptr, i64)),
+        ("u8_to_f32", ct.CFUNCTYPE(None, ptr, i64, ptr)),
+    ]
+
+
+def compiler() -> str | None:
+    """The C++ compiler: CXX, else g++ or clang++ where found."""
+    return os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+
+
+def object_file(folder: Path, source: Path, flags: list[str]) -> Path:
+    """Compiles one source; returns the object's path."""
+    target = folder / f"{source.stem}.o"
+    command = [str(compiler()), *flags, *LEVEL_FLAGS.get(source.stem, []), "-c", str(source), "-o", str(target)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return target
+
+
+def build() -> Path:
+    """The folder of the test library and its objects; built once per state of the sources, kept in the temp folder."""
+    sources = sorted(SOURCES.glob("*.cc")) + [HERE / "driver.cc"]
+    digest = hashlib.sha256(repr((compiler(), FLAGS, LEVEL_FLAGS)).encode())
+    for path in [*sources, *sorted(SOURCES.glob("*.h"))]:
+        digest.update(path.read_bytes())
+    folder = Path(tempfile.gettempdir()) / f"rrm_kernels_{os.getuid()}_{digest.hexdigest()[:16]}"
+    if not (folder / "kernels.so").exists():
+        work = Path(tempfile.mkdtemp(prefix="rrm_kernels_"))
+        with ThreadPoolExecutor(2) as pool:
+            objects = list(pool.map(lambda source: object_file(work, source, FLAGS), sources))
+        command = [str(compiler()), "-shared", *map(str, objects), "-lm", "-o", str(work / "kernels.so")]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        try:
+            work.rename(folder)
+        except OSError:  # another process was first
+            shutil.rmtree(work)
+    return folder
+
+
+class Library:
+    """The loaded test library: tables by name, names best first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lib = ct.CDLL(str(folder / "kernels.so"))
+        self.lib.kernels_named.restype = ct.POINTER(Kernels)
+        self.lib.kernels_available.restype = ct.POINTER(Kernels)
+        self.lib.feature_names.restype = ct.c_char_p
+
+    def table(self, name: str) -> Kernels:
+        found = self.lib.kernels_named(name.encode())
+        if not found:
+            raise KeyError(name)
+        return found.contents
+
+    def names(self) -> list[str]:
+        """Levels of this machine, best first."""
+        names: list[str] = []
+        while table := self.lib.kernels_available(len(names)):
+            names.append(table.contents.name.decode())
+        return names

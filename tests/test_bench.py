@@ -1,0 +1,109 @@
+"""The comparison of two models: what is counted, in which order, and the figures that follow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small import cnn, feeds
+
+import rrm_onnx
+from rrm_onnx import bench, yardstick
+from rrm_onnx.bench.interleave import Comparison, macs, worst_error
+from rrm_onnx.bench.result import Result, Side
+from rrm_onnx.errors import RrmError
+
+COUNT = 7
+
+
+class Recorder:
+    """A session that notes when it runs; the converted one also tells of its multiply-accumulates."""
+
+    def __init__(self, name: str, log: list[str], done: int = 0) -> None:
+        self.dense, self.name, self.log, self.done, self.runs = yardstick.dense_session(cnn()), name, log, done, 0
+
+    def get_outputs(self):
+        return self.dense.get_outputs()
+
+    def run(self, names, feed):
+        self.log.append(self.name)
+        self.runs += 1
+        return self.dense.run(names, feed)
+
+    def reset(self) -> None:
+        self.log.append("reset")
+
+    def stats(self):
+        first = 100  # the keyframe does everything
+        later = max(0, self.runs - 1)
+        return {"nodes": [{"macs_done": first * (self.runs > 0) + self.done * later, "macs_dense": 100 * self.runs}]}
+
+
+@pytest.fixture
+def log(monkeypatch) -> list[str]:
+    """Both sessions replaced by recorders; the list of what they were asked."""
+    notes: list[str] = []
+    sessions = {"dense": Recorder("dense", notes), "conv": Recorder("conv", notes, done=25)}
+    monkeypatch.setattr(yardstick, "dense_session", lambda *_: sessions["dense"])
+    monkeypatch.setattr(yardstick, "converted_session", lambda *_: sessions["conv"])
+    return notes
+
+
+def test_frames_are_interleaved_and_the_order_alternates(log):
+    bench.compare(cnn(), cnn(), feeds(4))
+    assert log == ["reset", "dense", "conv", "conv", "dense", "dense", "conv", "conv", "dense"]
+
+
+def test_the_keyframe_does_not_count_in_the_share_of_macs(log):
+    assert bench.compare(cnn(), cnn(), feeds(COUNT)).macs_share == pytest.approx(0.25)
+
+
+def test_equal_models_have_no_error_and_holding_has(log):
+    result = bench.compare(cnn(), cnn(), feeds(COUNT))
+    assert result.error == result.worst_error == 0 and result.frames == COUNT
+    y = [yardstick.dense_session().dense.run(None, f)[0] for f in feeds(COUNT)]
+    held = [yardstick.relative_l2(y[t - t % 2], y[t]) for t in range(1, COUNT)]
+    assert result.hold2_error == pytest.approx(np.mean(held)) and result.hold2_error > 0
+
+
+def test_outputs_are_handed_out_frame_by_frame(log):
+    seen = []
+    bench.compare(cnn(), cnn(), feeds(3), on_frame=lambda t, want, got: seen.append((t, want[0].shape, len(got))))
+    assert seen == [(t, (1, 4, 32, 32), 1) for t in range(3)]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_frames(log, count):
+    with pytest.raises(RrmError, match="two frames or more"):
+        bench.compare(cnn(), cnn(), feeds(count))
+
+
+def test_figures():
+    dense, fast = Side((9.0, 0.2, 0.4), (9.0, 0.3, 0.5)), Side((1.0, 0.1, 0.1), (1.0, 0.1, 0.1))
+    result = Result(3, 2, dense, fast, 0.01, 0.02, 0.3, None)
+    assert result.ratio == pytest.approx(3) and result.cpu_ratio == pytest.approx(4)
+    assert dense.to_dict() == pytest.approx(
+        {"ms": 300, "median_ms": 300, "p99_ms": 398, "first_ms": 9000, "cpu_ms": 400}
+    )
+    assert result.to_dict()["converted"]["ms"] == pytest.approx(100) and result.to_dict()["macs_share"] is None
+
+
+def test_worst_error_prefers_floating_point_outputs():
+    mask, heat = np.array([1, 2]), np.array([1.0, 2.0])
+    assert worst_error([mask + 1, heat], [mask, heat]) == 0
+    assert worst_error([mask + 1], [mask]) > 0
+
+
+def test_macs_are_summed_over_the_nodes():
+    assert macs({"nodes": [{"macs_done": 1, "macs_dense": 4}, {"macs_done": 2, "macs_dense": 5}]}) == (3, 9)
+
+
+def test_a_real_comparison(library):
+    result = bench.compare(cnn(), rrm_onnx.convert(cnn()), feeds(COUNT), threads=1)
+    assert result.worst_error <= 1e-4 and result.macs_share is not None and 0 < result.macs_share < 0.9
+    assert len(result.dense.seconds) == len(result.converted.seconds) == COUNT
+
+
+def test_a_second_run_starts_anew(library):
+    pair = Comparison(cnn(), rrm_onnx.convert(cnn()), threads=1)
+    first, second = pair.run(feeds(COUNT)), pair.run(feeds(COUNT))
+    assert first.macs_share == second.macs_share and first.error == second.error

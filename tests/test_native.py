@@ -1,0 +1,214 @@
+"""The C++ library: every case on every ISA level of this machine, against the NumPy definitions and against itself.
+
+The three promises that `check` tests: the values are those of the NumPy definition; in exact mode every frame has the
+bits of a fresh session; the number of threads changes no bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from cases import CASES, RANDOM, Case, changed, conv, frames, random_case
+from hypothesis import given
+from hypothesis import strategies as st
+from native import Native, Reference, assert_close, assert_same_bits, isa_levels, needs_library, rrm_model
+from toys import TOYS, Toy, toy_frames
+
+import rrm_onnx
+from rrm_onnx import runtime
+
+pytestmark = needs_library
+
+
+def check(case: Case, isa: str) -> None:
+    model = rrm_model(case)
+    reference, one, two = Reference(model), Native(model, isa), Native(model, isa, threads=2)
+    for t, frame in enumerate(frames(case)):
+        y = one.run(frame)[0]
+        what = f"{case} on {isa}: frame {t}"
+        expected = reference.run(frame)[0]
+        if case.op == "MapShape":
+            assert y.tolist() == expected.tolist(), what
+            continue
+        assert_close(y, expected, f"{what} against the NumPy definition")
+        assert_same_bits(two.run(frame)[0], y, f"{what} with two threads")
+        if case.threshold == 0:
+            assert_same_bits(Native(model, isa).run(frame)[0], y, f"{what} against a fresh session")
+
+
+@pytest.mark.parametrize("isa", isa_levels())
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_case(case: Case, isa: str) -> None:
+    check(case, isa)
+
+
+@pytest.mark.parametrize("op", sorted(RANDOM))
+@given(data=st.data())
+def test_random_case(op: str, data: st.DataObject) -> None:
+    check(data.draw(random_case(op)), data.draw(st.sampled_from(isa_levels())))
+
+
+@pytest.mark.parametrize("isa", isa_levels())
+def test_session_uses_the_level_that_was_asked_for(isa: str) -> None:
+    """Levels differ in rounding somewhere in a large sum: `rrm.isa` has an effect, and one level is equal to itself."""
+    case = next(c for c in CASES if c.op == "Conv" and c.shapes[0][1] == 40)
+    frame = frames(case)[0]
+    bits = {level: Native(rrm_model(case), level).run(frame)[0].tobytes() for level in isa_levels()}
+    assert Native(rrm_model(case), isa).run(frame)[0].tobytes() == bits[isa]
+    if len(bits) > 2:
+        assert len(set(bits.values())) > 1
+
+
+def test_unknown_level_is_refused() -> None:
+    with pytest.raises(Exception, match="sse9"):
+        Native(rrm_model(CASES[0]), "sse9")
+
+
+# --- what is counted --------------------------------------------------------------------------------------------------
+
+
+def test_statistics_count_sites() -> None:
+    """One changed pixel under a 3x3 window: nine active sites, no more."""
+    case = conv((1, 16, 12, 17), 8, pads=(1, 1, 1, 1))
+    session = Native(rrm_model(case))
+    x = np.ones((1, 16, 12, 17), np.float32)
+    session.run([x])
+    session.session.reset_stats()
+    x[0, 3, 5, 6] = 2
+    session.run([x])
+    session.run([x])
+    nodes = {n["name"]: n for n in session.session.stats()["nodes"]}
+    assert list(nodes) == ["Enter_x0", "node", "Exit_y"]
+    node = nodes["node"]
+    assert (node["op"], node["runs"], node["keyframes"], node["streams"]) == ("Conv", 2, 0, 1)
+    assert node["active"] == 9 and 0 < node["changed"] <= 9 and node["sites"] == 2 * 12 * 17
+    assert node["macs_done"] == 9 * node["macs_dense"] // node["sites"]
+    assert nodes["Enter_x0"]["changed"] == 1
+    assert node["state_bytes"] > 12 * 17 * 4
+
+
+def test_nothing_changed_computes_nothing() -> None:
+    for toy in TOYS:
+        session = Native(rrm_onnx.convert(toy.build()))
+        x = first_frame(toy)
+        session.run([x])
+        session.session.reset_stats()
+        session.run([x])
+        active = {n["name"]: n["active"] for n in session.session.stats()["nodes"] if n["op"] not in ("Enter", "Exit")}
+        assert not any(active.values()), f"{toy.name}: {active}"
+
+
+def first_frame(toy: Toy) -> np.ndarray:
+    return toy_frames(toy)[0]
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+
+def streams(tolerance: float) -> tuple[object, list[np.ndarray]]:
+    model = rrm_onnx.convert(TOYS[0].build(), tolerance=tolerance, streams=True)
+    return model, [first_frame(TOYS[0])] + frames_of(6)
+
+
+def frames_of(count: int) -> list[np.ndarray]:
+    rng, x, out = np.random.default_rng(4), first_frame(TOYS[0]), []
+    for change in itertools.islice(itertools.cycle(["box", "scatter", "all"]), count):
+        x = changed(rng, x, change, "normal")
+        out.append(x)
+    return out
+
+
+def feed(x: np.ndarray, stream: int | list[int], tolerance: float = 1.0, reset: bool = False) -> dict[str, np.ndarray]:
+    return {
+        "x": x,
+        "rrm_stream": np.atleast_1d(np.array(stream, np.int64)),
+        "rrm_tolerance": np.array(tolerance, np.float32),
+        "rrm_reset": np.array(reset),
+    }
+
+
+def test_streams_do_not_mix() -> None:
+    model, video = streams(tolerance=0.1)
+    both, alone = Native(model), {7: Native(model), -2: Native(model)}
+    for t, x in enumerate(video):
+        for s, offset in ((7, 0.0), (-2, 1.0)):
+            frame = x + np.float32(offset)
+            expected = alone[s].session.run(None, feed(frame, 0))[0]
+            assert_same_bits(both.session.run(None, feed(frame, s))[0], expected, f"stream {s}, frame {t}")
+
+
+def test_streams_may_change_rows() -> None:
+    """A batch of two streams equals two batches of one, in whatever row a stream stands."""
+    model, video = streams(tolerance=0.0)
+    both, alone = Native(model), Native(model)
+    for t, x in enumerate(video):
+        order = [5, 6] if t % 2 else [6, 5]
+        rows = {5: x, 6: x + 1}
+        got = both.session.run(None, feed(np.concatenate([rows[s] for s in order]), order))[0]
+        for row, s in enumerate(order):
+            expected = alone.session.run(None, feed(rows[s], s))[0]
+            assert_same_bits(got[row : row + 1], expected, f"stream {s}, frame {t}")
+
+
+def test_reset_is_a_fresh_session() -> None:
+    model, video = streams(tolerance=0.1)
+    session = Native(model)
+    for x in video:
+        session.session.run(None, feed(x, 0))
+        got = session.session.run(None, feed(x + np.float32(0.01), 0, reset=True))[0]
+        expected = Native(model).session.run(None, feed(x + np.float32(0.01), 0))[0]
+        assert_same_bits(got, expected, "after rrm_reset")
+        session.session.reset()
+        got = session.session.run(None, feed(x, 0))[0]
+        assert_same_bits(got, Native(model).session.run(None, feed(x, 0))[0], "after InferenceSession.reset")
+
+
+def test_tolerance_zero_is_exact_at_once() -> None:
+    model, video = streams(tolerance=0.1)
+    session = Native(model)
+    held = 0
+    for x in video:
+        loose = session.session.run(None, feed(x, 0))[0]
+        exact = Native(model).session.run(None, feed(x, 0, tolerance=0))[0]
+        held += loose.tobytes() != exact.tobytes()
+        assert_same_bits(session.session.run(None, feed(x, 0, tolerance=0))[0], exact, "tolerance 0")
+        session.session.run(None, feed(x, 0))
+    assert held
+
+
+def test_tolerance_equals_the_reference_with_streams() -> None:
+    model, video = streams(tolerance=0.1)
+    native, reference = Native(model), Reference(model)
+    for t, (x, factor) in enumerate(zip(video, [1, 0.5, 2, 2, 1, 0, 1], strict=True)):
+        got = native.session.run(None, feed(x, 3, factor))[0]
+        assert_close(got, reference.session.run(None, feed(x, 3, factor))[0], f"frame {t}, factor {factor}")
+
+
+def test_one_stream_twice_in_a_batch_is_refused() -> None:
+    model, video = streams(tolerance=0.0)
+    session = Native(model)
+    with pytest.raises(Exception, match="stream"):
+        session.session.run(None, feed(np.concatenate([video[0]] * 2), [4, 4]))
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("toy", TOYS, ids=lambda t: t.name)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_failed_run_leaves_nothing_stale(toy: Toy, threads: int) -> None:
+    model = rrm_onnx.convert(toy.build())
+    sequence = toy_frames(toy)
+    session = Native(model, threads=threads)
+    session.run([sequence[0]])
+    expected = [Native(model).run([x]) for x in sequence]
+    views = ("Concat", "Slice", "MapShape")
+    for name in [n["name"] for n in session.session.stats()["nodes"] if n["op"] not in views]:
+        runtime.query(f"fail {session.group} {name} 1")
+        with pytest.raises(Exception, match="test"):
+            session.run([sequence[-1]])
+        for x, want in zip(sequence, expected, strict=True):
+            for y, w in zip(session.run([x]), want, strict=True):
+                assert_same_bits(y, w, f"after a failure in {name}")
