@@ -135,7 +135,7 @@ def leaves(tensor: str, matches: Mapping[str, Match], uses: Uses) -> bool:
 
 
 def components(matches: Mapping[str, Match]) -> list[list[str]]:
-    """Node names by connected component, each in graph order. Shape joins nothing, it only looks."""
+    """Node names by connected component over the tensors that they share, each in graph order."""
     parent = {name: name for name in matches}
 
     def root(name: str) -> str:

@@ -56,7 +56,8 @@ def dense_session(model: onnx.ModelProto, threads: int = 0) -> onnxruntime.Infer
             dense_model(model).SerializeToString(), session_options(threads), providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # onnxruntime's exceptions share no base below Exception
-        raise LoadError(f"onnxruntime does not load the original model: {first_line(error)}") from error
+        message = f"onnxruntime does not load the original model: {first_line(error)}"
+        raise LoadError(message, hint="export the model again, or install a newer onnxruntime") from error
 
 
 def converted_session(model: onnx.ModelProto, threads: int = 0) -> onnxruntime.InferenceSession:
@@ -67,7 +68,11 @@ def converted_session(model: onnx.ModelProto, threads: int = 0) -> onnxruntime.I
     except RrmError:
         raise
     except Exception as error:
-        raise LoadError(f"onnxruntime does not load the converted model: {first_line(error)}") from error
+        text, _, hint = str(error).partition("\nhint: ")
+        if "not a registered function" in text:  # an operator that this library does not have
+            hint = "it was converted by another version of rrm_onnx: convert the original again"
+        message = f"onnxruntime does not load the converted model: {first_line(text)}"
+        raise LoadError(message, hint=hint.strip() or "rrm-onnx doctor shows what is installed") from error
 
 
 def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
@@ -89,7 +94,8 @@ def run(session: onnxruntime.InferenceSession, names: Sequence[str], feed: Feed)
             raise
         text, _, hint = str(error).partition("\nhint: ")
         text = text.rpartition("Status Message: ")[2]  # what the operator said, without the runtime's frame around it
-        raise RrmError(f"the run failed: {first_line(text)}", hint=hint.strip() or None) from error
+        hint = hint.strip() or "compare name, type and shape of what is fed with the inputs that rrm-onnx inspect shows"
+        raise RrmError(f"the run failed: {first_line(text)}", hint=hint) from error
 
 
 def first_line(error: object) -> str:

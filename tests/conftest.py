@@ -26,7 +26,7 @@ _choose_library()
 
 # Few examples by default; `pytest --hypothesis-profile=long` for many.
 hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
-hypothesis.settings.register_profile("long", max_examples=1000, deadline=None)
+hypothesis.settings.register_profile("long", max_examples=300, deadline=None)
 hypothesis.settings.load_profile("quick")
 
 

@@ -12,9 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 SIZE = 64
 
 
-def cnn(
-    channels: int = 3, size: int | None = SIZE, weights_as_inputs: bool = False
-) -> onnx.ModelProto:
+def cnn(channels: int = 3, size: int | None = SIZE, weights_as_inputs: bool = False) -> onnx.ModelProto:
     """x (1, channels, size, size) -> Conv 3x3 to 8, Relu, Conv 3x3 stride 2 to 16, Relu, Conv 1x1 to 4 -> y.
 
     size None leaves batch, height and width open.
@@ -28,7 +26,9 @@ def cnn(
         weights[f"b{k}"] = rng.normal(0, 0.1, after)
         out = "y" if k == 2 else f"c{k}"
         pads = [kernel // 2] * 4
-        nodes.append(helper.make_node("Conv", [x, f"w{k}", f"b{k}"], [out], f"conv{k}", pads=pads, strides=[stride] * 2))
+        nodes.append(
+            helper.make_node("Conv", [x, f"w{k}", f"b{k}"], [out], f"conv{k}", pads=pads, strides=[stride] * 2)
+        )
         x = out
         if k < 2:
             nodes.append(helper.make_node("Relu", [x], [f"r{k}"], f"relu{k}"))

@@ -236,13 +236,43 @@ def test_verify_of_another_model_fails(converted, capsys):
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 2, weight.name))
     onnx.save(model, "other.onnx")
     assert main(["verify", "other.onnx", "model.rrm.onnx", "--clip", "clip.mkv"]) == 1
-    assert "error: output 'y': relative L2" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "error: output 'y': relative L2" in err
+    assert "note: model.rrm.onnx was converted from another model" in err
+
+
+def test_verify_does_not_warn_of_the_right_model(converted, capsys):
+    assert main(["verify", "model.onnx", "model.rrm.onnx", "--clip", "clip.mkv"]) == 0
+    assert "note:" not in capsys.readouterr().err
+
+
+def test_a_size_that_the_network_cannot_take(folder, library, capsys):
+    """33 pixels, halved and doubled, are 32: the addition fails while the model runs."""
+    model = cnn(size=None)
+    model.graph.node.extend(
+        [
+            helper.make_node("MaxPool", ["y"], ["half"], "half", kernel_shape=[2, 2], strides=[2, 2]),
+            helper.make_node("Resize", ["half", "", "scales"], ["double"], "double"),
+            helper.make_node("Add", ["y", "double"], ["z"], "sum"),
+        ]
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales"))
+    model.graph.output[0].name = "z"
+    onnx.save(model, "open.onnx")
+    arguments = ["bench", "open.onnx", "--clip", "clip.mkv", "--size"]
+    assert main([*arguments, "64x64"]) == 0
+    capsys.readouterr()
+    refused(capsys, [*arguments, "66x66"], "the run failed", "rrm-onnx inspect")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
-        (["model.onnx", "model.onnx", "--clip", "clip.mkv"], "model.onnx: is not a converted model", "rrm-onnx convert"),
+        (
+            ["model.onnx", "model.onnx", "--clip", "clip.mkv"],
+            "model.onnx: is not a converted model",
+            "rrm-onnx convert",
+        ),
         (["model.onnx", "model.rrm.onnx"], "missing option '--clip'", "verify --help"),
         (["model.onnx", "model.rrm.onnx", "--clip", "absent.mp4"], "absent.mp4: no such file", "video"),
         (["model.onnx", "model.rrm.onnx", "--clip", "model.onnx"], "model.onnx: does not decode", "video player"),
@@ -264,7 +294,7 @@ def test_bench(converted, capsys):
     answer = json.loads(out)
     assert answer["frames"] == FRAMES and answer["threads"] == 1 and answer["ratio"] > 0
     assert answer["error"] <= 1e-4 and 0 < answer["macs_share"] < 1
-    assert "ms a frame" in err and "next: rrm-onnx" in err
+    assert "ms a frame" in err and "next: rrm-onnx inspect model.rrm.onnx" in err
 
 
 def test_bench_converts_in_memory(folder, library, capsys):
@@ -331,6 +361,27 @@ def test_inspect_a_converted_model(folder, capsys):
     assert {g["node"]: g["threshold"] for g in answer["gates"]} == dict.fromkeys(
         ["Enter_x", "conv0", "conv1", "conv2"], 0.25
     )
+
+
+def test_inspect_shows_gates_in_one_line_or_in_a_table(folder, capsys):
+    (folder / "t.json").write_text(
+        json.dumps(
+            {
+                "format": "rrm-thresholds",
+                "version": 1,
+                "model": None,
+                "nodes": {"conv1": {"threshold": 0.5, "scale": 2}},
+            }
+        )
+    )
+    shown = []
+    for options in ([], ["--tolerance", "0.25"], ["--thresholds", "t.json"]):
+        assert main(["convert", "model.onnx", *options]) == 0
+        capsys.readouterr()
+        assert main(["inspect", "model.rrm.onnx"]) == 0
+        shown.append(capsys.readouterr().err)
+    assert "4 gates, exact" in shown[0] and "4 gates, all with threshold 0.25" in shown[1]
+    assert re.search(r"conv1 +0.5 +2\b", shown[2])
 
 
 def test_inspect_says_why_something_stays_dense(folder, capsys):

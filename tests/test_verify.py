@@ -79,7 +79,9 @@ def least(t, y):
 
 def gated(threshold: float) -> onnx.ModelProto:
     model = cnn()
-    model.graph.node.append(helper.make_node("Enter", ["x"], ["t"], "Enter_x", domain="rrm", threshold=threshold, scale=0.0))
+    model.graph.node.append(
+        helper.make_node("Enter", ["x"], ["t"], "Enter_x", domain="rrm", threshold=threshold, scale=0.0)
+    )
     return model
 
 
@@ -151,6 +153,14 @@ def test_models_that_onnxruntime_does_not_load():
     graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1]))
     with pytest.raises(LoadError, match="does not load the original"):
         yardstick.dense_session(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
+
+
+def test_an_operator_that_the_library_does_not_have(library):
+    model = rrm_onnx.convert(cnn())
+    next(n for n in model.graph.node if n.op_type == "Exit").op_type = "LeaveLater"
+    with pytest.raises(LoadError, match="does not load the converted") as caught:
+        yardstick.converted_session(model)
+    assert "another version of rrm_onnx" in (caught.value.hint or "")
 
 
 def test_a_wrong_shape_or_type_at_run_time_is_one_sentence():

@@ -1,4 +1,5 @@
-// RrmQuery: the library's second symbol. A request in words, the answer as JSON (see the requests in custom_ops/README.md).
+// RrmQuery: the library's second symbol. A request in words, the answer as JSON (see the requests in
+// custom_ops/README.md).
 #include <cmath>
 #include <cstring>
 #include <sstream>

@@ -11,7 +11,8 @@ constexpr char kDomain[] = "rrm";
 
 std::string level_names() {
   std::string names;
-  for (int32_t i = 0; const Kernels* k = available_kernels(i); ++i) names += (i == 0 ? "" : ", ") + std::string(k->name);
+  for (int32_t i = 0; const Kernels* k = available_kernels(i); ++i)
+    names += (i == 0 ? "" : ", ") + std::string(k->name);
   return names;
 }
 
@@ -47,7 +48,8 @@ void add_operators(const ort::OrtApi& api, ort::OrtSessionOptions* options, Grou
 const Kernels& choose_kernels(const char* asked) {
   if (asked == nullptr || *asked == '\0') return *available_kernels(0);
   if (const Kernels* k = find_kernels(asked)) return *k;
-  throw Error("rrm: this machine cannot run the ISA level '" + std::string(asked) + "'", "choose one of: " + level_names());
+  throw Error("rrm: this machine cannot run the ISA level '" + std::string(asked) + "'",
+              "choose one of: " + level_names());
 }
 
 bool has_config_entries() { return config_entries; }

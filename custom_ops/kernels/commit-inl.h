@@ -22,43 +22,38 @@ inline void CopyRow(const float* from, int c, float* to) {
   if (j < c) StoreN(to + j, LoadN(from + j, c - j), c - j);
 }
 
-// Up to two vectors: stored whether or not they differ (equal bits again), since a store is cheaper than a branch that
-// the data decides.
+// Whether a row of up to two vectors differs: no branch, the data would decide it.
 struct ExactNarrow {
-  bool operator()(const float* fresh, float* held, int c) const {
+  bool operator()(const float* fresh, const float* held, int c) const {
     const int n = c < kLanes ? c : kLanes;
-    const Vec a = LoadN(fresh, n);
-    Vec diff = Xor(a, LoadN(held, n));
-    StoreN(held, a, n);
-    if (c > kLanes) {
-      const Vec b = LoadN(fresh + kLanes, c - kLanes);
-      diff = Or(diff, Xor(b, LoadN(held + kLanes, c - kLanes)));
-      StoreN(held + kLanes, b, c - kLanes);
-    }
-    return AnyBit(diff);
+    Vec differ = Xor(LoadN(fresh, n), LoadN(held, n));
+    if (c > kLanes) differ = Or(differ, Xor(LoadN(fresh + n, c - n), LoadN(held + n, c - n)));
+    return AnyBit(differ);
   }
 };
 
-// Looks for the first difference, four vectors at a time; what is before it need not be copied.
+// Any width, up to the first difference, four vectors at a time.
 struct ExactWide {
-  bool operator()(const float* fresh, float* held, int c) const {
+  bool operator()(const float* fresh, const float* held, int c) const {
     int j = 0;
     for (; j + 4 * kLanes <= c; j += 4 * kLanes) {
-      Vec diff = Xor(Load(fresh + j), Load(held + j));
-      for (int v = 1; v < 4; ++v) diff = Or(diff, Xor(Load(fresh + j + v * kLanes), Load(held + j + v * kLanes)));
-      if (AnyBit(diff)) return CopyRow(fresh + j, c - j, held + j), true;
+      Vec differ = Xor(Load(fresh + j), Load(held + j));
+      for (int v = 1; v < 4; ++v) differ = Or(differ, Xor(Load(fresh + j + v * kLanes), Load(held + j + v * kLanes)));
+      if (AnyBit(differ)) return true;
     }
+    Vec differ = Zero();
     for (; j < c; j += kLanes) {
       const int n = c - j < kLanes ? c - j : kLanes;
-      if (AnyBit(Xor(LoadN(fresh + j, n), LoadN(held + j, n)))) return CopyRow(fresh + j, c - j, held + j), true;
+      differ = Or(differ, Xor(LoadN(fresh + j, n), LoadN(held + j, n)));
     }
-    return false;
+    return AnyBit(differ);
   }
 };
 
+// Whether the sum of squares passes the limit (NaN does).
 struct Rms {
   float limit;
-  bool operator()(const float* fresh, float* held, int c) const {
+  bool operator()(const float* fresh, const float* held, int c) const {
     Vec acc = Zero();
     int j = 0;
     for (; j + kLanes <= c; j += kLanes) {
@@ -69,24 +64,60 @@ struct Rms {
       const Vec d = Sub(LoadN(fresh + j, c - j), LoadN(held + j, c - j));
       acc = Fma(d, d, acc);
     }
-    if (Sum(acc) <= limit) return false;
-    CopyRow(fresh, c, held);
-    return true;
+    return !(Sum(acc) <= limit);
   }
 };
 
-// Rows from `first` on (a multiple of 64 or inside a word whose lower bits are set already).
-template <class Replace>
-inline void CommitRows(const CommitArgs& g, int first, Replace replace) {
-  const float* fresh = g.fresh + static_cast<int64_t>(first) * g.c;
-  float* held = g.held + static_cast<int64_t>(first) * g.c;
-  for (int m = first; m < g.sites;) {
-    const int end = g.sites < (m / 64 + 1) * 64 ? g.sites : (m / 64 + 1) * 64;
-    uint64_t word = g.bits[m / 64];
-    for (; m < end; ++m, fresh += g.c, held += g.c) {
-      word |= static_cast<uint64_t>(replace(fresh, held, g.c)) << (m % 64);
-    }
-    g.bits[(m - 1) / 64] = word;
+// The same sum for rows of C <= 4 floats: one square a lane, added in the order of Sum (the other lanes are zero).
+template <int C>
+struct RmsSmall {
+  float limit;
+  bool operator()(const float* fresh, const float* held, int) const {
+    float q[4] = {};
+    for (int j = 0; j < C; ++j) q[j] = (fresh[j] - held[j]) * (fresh[j] - held[j]);
+    return !((q[0] + q[2]) + (q[1] + q[3]) <= limit);
+  }
+};
+
+// Bit i: row i, i < rows <= 64, replaces.
+template <class Test>
+inline uint64_t RowFlags(const float* fresh, const float* held, int rows, int c, Test test) {
+  uint64_t flags = 0;
+  for (int i = 0; i < rows; ++i, fresh += c, held += c) flags |= static_cast<uint64_t>(test(fresh, held, c)) << i;
+  return flags;
+}
+
+// Copies the flagged rows, each run of neighbours as one span.
+inline void CopyFlagged(const float* fresh, float* held, int c, uint64_t flags) {
+  int row = 0;
+  while (flags != 0) {
+    const int skip = __builtin_ctzll(flags);
+    flags >>= skip;
+    row += skip;
+    const int run = ~flags == 0 ? 64 : __builtin_ctzll(~flags);
+    CopyRow(fresh + row * c, run * c, held + row * c);
+    flags = run == 64 ? 0 : flags >> run;
+    row += run;
+  }
+}
+
+// All rows from the first flagged one to the last: those between them are equal, bit for bit, so that a copy changes
+// nothing, and a long copy is cheaper than a search for the ends of runs.
+inline void CopyAcross(const float* fresh, float* held, int c, uint64_t flags) {
+  if (flags == 0) return;
+  const int first = __builtin_ctzll(flags);
+  const int last = 63 - __builtin_clzll(flags);
+  CopyRow(fresh + first * c, (last + 1 - first) * c, held + first * c);
+}
+
+template <class Test, class Copy>
+inline void CommitRows(const CommitArgs& g, Test test, Copy copy) {
+  for (int m = 0; m < g.sites; m += 64) {
+    const float* fresh = g.fresh + static_cast<int64_t>(m) * g.c;
+    float* held = g.held + static_cast<int64_t>(m) * g.c;
+    const uint64_t flags = RowFlags(fresh, held, g.sites - m < 64 ? g.sites - m : 64, g.c, test);
+    g.bits[m / 64] = flags;
+    copy(fresh, held, g.c, flags);
   }
 }
 
@@ -121,7 +152,12 @@ inline void CommitExactSmall(const CommitArgs& g) {
     for (int v = 0; v < C; ++v) Store(held + v * kLanes, x[v]);
     g.bits[m / 64] |= (C == 1 ? differ : AnyOfEach<C>(differ)) << (m % 64);
   }
-  CommitRows(g, m, ExactNarrow{});
+  if (m == g.sites) return;
+  const float* fresh = g.fresh + static_cast<int64_t>(m) * C;
+  float* held = g.held + static_cast<int64_t>(m) * C;
+  const uint64_t flags = RowFlags(fresh, held, g.sites - m, C, ExactNarrow{});
+  CopyFlagged(fresh, held, C, flags);
+  g.bits[m / 64] |= flags << (m % 64);
 }
 
 inline void CommitExact(const CommitArgs& g) {
@@ -135,7 +171,22 @@ inline void CommitExact(const CommitArgs& g) {
     case 4:
       return CommitExactSmall<4>(g);
     default:
-      return g.c <= 2 * kLanes ? CommitRows(g, 0, ExactNarrow{}) : CommitRows(g, 0, ExactWide{});
+      return g.c <= 2 * kLanes ? CommitRows(g, ExactNarrow{}, CopyAcross) : CommitRows(g, ExactWide{}, CopyFlagged);
+  }
+}
+
+inline void CommitRms(const CommitArgs& g) {
+  switch (g.c) {
+    case 1:
+      return CommitRows(g, RmsSmall<1>{g.limit}, CopyFlagged);
+    case 2:
+      return CommitRows(g, RmsSmall<2>{g.limit}, CopyFlagged);
+    case 3:
+      return CommitRows(g, RmsSmall<3>{g.limit}, CopyFlagged);
+    case 4:
+      return CommitRows(g, RmsSmall<4>{g.limit}, CopyFlagged);
+    default:
+      return CommitRows(g, Rms{g.limit}, CopyFlagged);
   }
 }
 
@@ -150,7 +201,7 @@ int64_t Commit(const CommitArgs& g) {
   if (g.gate == Gate::kExact) {
     CommitExact(g);
   } else {
-    CommitRows(g, 0, Rms{g.limit});
+    CommitRms(g);
   }
   return CountBits(g.bits, g.sites);
 }

@@ -15,7 +15,8 @@ struct Pattern {
   int length;
 
   Pattern(const float* values, int c) : length(c * kLanes) {
-    for (int i = 0; i < length; ++i) floats[i] = values[i % c];
+    for (int i = 0; i < c; ++i) floats[i] = values[i];
+    for (int i = c; i < length; ++i) floats[i] = floats[i - c];
   }
 };
 

@@ -7,6 +7,10 @@
 #include <stdint.h>
 
 #include "table.h"
+
+// For bodies whose arrays of accumulators become registers only where they are inlined and unrolled.
+#define RRM_ALWAYS_INLINE inline __attribute__((always_inline))
+
 // In this order: each uses what stands above it.
 // clang-format off
 #include "math-inl.h"

@@ -34,25 +34,28 @@ inline void Transpose(Quad (&r)[4]) {
   r[3] = RRM_SHUFFLE(b, d, 2, 3, 6, 7);
 }
 
-// in[i * in_stride + j] -> out[j * out_stride + i], i < rows, j < columns.
+// in[i * in_stride + j] -> out[j * out_stride + i], i < rows, j < columns. Four rows of out are filled at a time: more
+// would fight for the same lines of the cache where out_stride is a large power of two.
 inline void TransposeBlocks(const float* in, int64_t in_stride, int rows, int columns, float* out, int64_t out_stride) {
-  int i = 0;
-  for (; i + 4 <= rows; i += 4) {
-    int j = 0;
-    for (; j + 4 <= columns; j += 4) {
-      const float* p = in + i * in_stride + j;
+  int j = 0;
+  for (; j + 4 <= columns; j += 4) {
+    const float* p = in + j;
+    float* q = out + j * out_stride;
+    int i = 0;
+    for (; i + 4 <= rows; i += 4, p += 4 * in_stride, q += 4) {
       Quad block[4] = {LoadQuad(p), LoadQuad(p + in_stride), LoadQuad(p + 2 * in_stride), LoadQuad(p + 3 * in_stride)};
       Transpose(block);
-      float* q = out + j * out_stride + i;
-      for (int r = 0; r < 4; ++r) StoreQuad(q + r * out_stride, block[r]);
+      StoreQuad(q, block[0]);
+      StoreQuad(q + out_stride, block[1]);
+      StoreQuad(q + 2 * out_stride, block[2]);
+      StoreQuad(q + 3 * out_stride, block[3]);
     }
-    for (; j < columns; ++j) {
-      const float* p = in + i * in_stride + j;
-      StoreQuad(out + j * out_stride + i, Quad{p[0], p[in_stride], p[2 * in_stride], p[3 * in_stride]});
+    for (; i < rows; ++i, p += in_stride, ++q) {
+      for (int r = 0; r < 4; ++r) q[r * out_stride] = p[r];
     }
   }
-  for (; i < rows; ++i) {
-    for (int j = 0; j < columns; ++j) out[j * out_stride + i] = in[i * in_stride + j];
+  for (; j < columns; ++j) {
+    for (int i = 0; i < rows; ++i) out[j * out_stride + i] = in[i * in_stride + j];
   }
 }
 
@@ -71,8 +74,23 @@ inline void SplitPairs(const float* rows, int sites, float* first, float* second
   }
 }
 
-// Sites per pass: the output planes are far apart, so a pass over all channels writes whole cache lines of each plane
-// while its rows stay in L1.
+// Three channels side by side: four sites are three quads.
+inline void SplitTriples(const float* rows, int sites, float* out, int64_t plane) {
+  int m = 0;
+  for (; m + 4 <= sites; m += 4) {
+    const Quad a = LoadQuad(rows + 3 * m);      // r0 g0 b0 r1
+    const Quad b = LoadQuad(rows + 3 * m + 4);  // g1 b1 r2 g2
+    const Quad c = LoadQuad(rows + 3 * m + 8);  // b2 r3 g3 b3
+    StoreQuad(out + m, RRM_SHUFFLE(RRM_SHUFFLE(a, b, 0, 3, 6, 6), c, 0, 1, 2, 5));
+    StoreQuad(out + plane + m, RRM_SHUFFLE(RRM_SHUFFLE(a, b, 1, 4, 7, 7), c, 0, 1, 2, 6));
+    StoreQuad(out + 2 * plane + m, RRM_SHUFFLE(RRM_SHUFFLE(a, b, 2, 5, 5, 5), c, 0, 1, 4, 7));
+  }
+  for (; m < sites; ++m) {
+    for (int j = 0; j < 3; ++j) out[j * plane + m] = rows[3 * m + j];
+  }
+}
+
+// Sites per pass: each writes whole cache lines of a plane while the rows stay in the cache.
 constexpr int kPlanarSites = 64;
 
 void ToPlanar(const float* rows, int64_t row_stride, int32_t sites, int32_t c, float* out, int64_t out_plane) {
@@ -81,6 +99,7 @@ void ToPlanar(const float* rows, int64_t row_stride, int32_t sites, int32_t c, f
     return;
   }
   if (c == 2 && row_stride == 2) return SplitPairs(rows, sites, out, out + out_plane);
+  if (c == 3 && row_stride == 3) return SplitTriples(rows, sites, out, out_plane);
   for (int m = 0; m < sites; m += kPlanarSites) {
     const int block = sites - m < kPlanarSites ? sites - m : kPlanarSites;
     TransposeBlocks(rows + m * row_stride, row_stride, block, c, out + m, out_plane);

@@ -64,7 +64,7 @@ void WindowMax(const WindowArgs& g) {
 void WindowWeighted(const WindowArgs& g) {
   for (int m = 0; m < g.sites; ++m) {
     for (int j = 0; j < g.c; ++j) {
-      float sum = 0.0f;
+      float sum = -0.0f;  // an empty window; adds nothing to a first product, not even to the sign of a zero
       bool first = true;
       for (int t = 0; t < g.taps; ++t) {
         const float* row = g.rows[t * g.rows_stride + m];

@@ -27,7 +27,35 @@ inline Vec Set(float x) { return _mm256_set1_ps(x); }
 inline Vec Load(const float* p) { return _mm256_loadu_ps(p); }
 inline Vec LoadN(const float* p, int n) { return _mm256_maskload_ps(p, TailMask(n)); }
 inline void Store(float* p, Vec x) { _mm256_storeu_ps(p, x); }
-inline void StoreN(float* p, Vec x, int n) { _mm256_maskstore_ps(p, TailMask(n), x); }
+// In pieces of 4, 2, 1: a masked store takes tens of cycles on some CPUs.
+inline void StoreN(float* p, Vec x, int n) {
+  if (n >= 8) return Store(p, x);
+  __m128 part = _mm256_castps256_ps128(x);
+  if (n & 4) {
+    _mm_storeu_ps(p, part);
+    part = _mm256_extractf128_ps(x, 1);
+    p += 4;
+  }
+  if (n & 2) {
+    _mm_storel_pi(reinterpret_cast<__m64*>(p), part);
+    part = _mm_movehl_ps(part, part);
+    p += 2;
+  }
+  if (n & 1) _mm_store_ss(p, part);
+}
+
+// No half registers here.
+using Half = Vec;
+constexpr int kHalfLanes = 0;
+
+template <class V>
+V SetAs(float x) {
+  return Set(x);
+}
+template <class V>
+V LoadAs(const float* p) {
+  return Load(p);
+}
 
 inline Vec Add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
 inline Vec Sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }

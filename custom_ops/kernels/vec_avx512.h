@@ -33,6 +33,33 @@ inline Vec LoadN(const float* p, int n) { return _mm512_maskz_loadu_ps(TailMask(
 inline void Store(float* p, Vec x) { _mm512_storeu_ps(p, x); }
 inline void StoreN(float* p, Vec x, int n) { _mm512_mask_storeu_ps(p, TailMask(n), x); }
 
+// Half a register, for gemm's last channels: half the time where 512-bit operations are executed as two halves.
+using Half = __m256;
+constexpr int kHalfLanes = 8;
+
+template <class V>
+V SetAs(float x);
+template <>
+inline Vec SetAs<Vec>(float x) {
+  return Set(x);
+}
+template <>
+inline Half SetAs<Half>(float x) {
+  return _mm256_set1_ps(x);
+}
+template <class V>
+V LoadAs(const float* p);
+template <>
+inline Vec LoadAs<Vec>(const float* p) {
+  return Load(p);
+}
+template <>
+inline Half LoadAs<Half>(const float* p) {
+  return _mm256_loadu_ps(p);
+}
+inline void StoreN(float* p, Half x, int n) { _mm256_mask_storeu_ps(p, static_cast<__mmask8>(TailMask(n)), x); }
+inline Half Fma(Half a, Half b, Half c) { return _mm256_fmadd_ps(a, b, c); }
+
 inline Vec Add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 inline Vec Sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
 inline Vec Mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }

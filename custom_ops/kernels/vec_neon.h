@@ -36,6 +36,19 @@ inline void StoreN(float* p, Vec x, int n) {
   if (n > 2) vst1q_lane_f32(p + 2, x, 2);
 }
 
+// No half registers here.
+using Half = Vec;
+constexpr int kHalfLanes = 0;
+
+template <class V>
+V SetAs(float x) {
+  return Set(x);
+}
+template <class V>
+V LoadAs(const float* p) {
+  return Load(p);
+}
+
 inline Vec Add(Vec a, Vec b) { return vaddq_f32(a, b); }
 inline Vec Sub(Vec a, Vec b) { return vsubq_f32(a, b); }
 inline Vec Mul(Vec a, Vec b) { return vmulq_f32(a, b); }

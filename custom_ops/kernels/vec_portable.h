@@ -47,6 +47,19 @@ inline void StoreN(float* p, Vec x, int n) {
   for (int i = 0; i < n; ++i) p[i] = x[i];
 }
 
+// No half registers here.
+using Half = Vec;
+constexpr int kHalfLanes = 0;
+
+template <class V>
+V SetAs(float x) {
+  return Set(x);
+}
+template <class V>
+V LoadAs(const float* p) {
+  return Load(p);
+}
+
 inline Vec Add(Vec a, Vec b) { return a + b; }
 inline Vec Sub(Vec a, Vec b) { return a - b; }
 inline Vec Mul(Vec a, Vec b) { return a * b; }

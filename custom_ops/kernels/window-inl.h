@@ -1,93 +1,145 @@
-// window_max and window_weighted: a fold over the taps of a window; null rows are skipped.
+// Folds over the taps of a window, null rows skipped: window_max, window_weighted here, depthwise in its own file.
 #pragma once
 
 namespace rrm {
 namespace RRM_LEVEL {
 namespace {
 
-// Row pointers as integers, eight at a time, to find nulls without a branch for each.
-typedef uint64_t PointerBits __attribute__((vector_size(64)));
+// Sites at a time. Eight chains of adds hide their latency and share what the tap loads; every product still loads its
+// own input, so more sites would gain little.
 constexpr int kSiteBlock = 8;
+// Taps at a time; wider windows go in several rounds with the accumulators kept in out (same bits).
+constexpr int kMaxTaps = 64;
 
-// Whether any of rows[t * stride + m], t < taps, m < kSiteBlock, is null.
-inline bool AnyNull(const float* const* rows, int64_t stride, int taps) {
-  static_assert(sizeof(const float*) == 8 || sizeof(const float*) == 4, "a pointer is one or half a lane");
-  if (sizeof(const float*) != 8) return true;
-  typedef int64_t Flags __attribute__((vector_size(64)));
-  Flags null = {};
-  for (int t = 0; t < taps; ++t) {
-    PointerBits p;
-    __builtin_memcpy(&p, rows + t * stride, sizeof(p));
-    null |= (p == 0);
+// How a vector of channels is loaded and stored: whole, or its first n lanes.
+struct WholeVec {
+  Vec Get(const float* p) const { return Load(p); }
+  void Put(float* p, Vec x) const { Store(p, x); }
+};
+struct FirstLanes {
+  int n;
+  Vec Get(const float* p) const { return LoadN(p, n); }
+  void Put(float* p, Vec x) const { StoreN(p, x, n); }
+};
+
+// Bit i of sites[t]: row i of the block has tap first + t.
+struct Presence {
+  int first, count;
+  uint8_t sites[kMaxTaps];
+};
+
+// Whether any of rows[t * stride + i], t < taps, i < kSiteBlock, may be null; without a branch for each. A null pointer
+// less one is all ones, so the highest bit tells; a pointer that has that bit itself only costs the slower path.
+inline bool MayHaveNull(const float* const* rows, int64_t stride, int taps) {
+  typedef intptr_t Pointers __attribute__((vector_size(kLanes * sizeof(float))));
+  constexpr int kPerVec = static_cast<int>(sizeof(Pointers) / sizeof(intptr_t));
+  Pointers bits = {};
+  for (int t = 0; t < taps; ++t, rows += stride) {
+    for (int i = 0; i < kSiteBlock; i += kPerVec) {
+      Pointers p;
+      __builtin_memcpy(&p, rows + i, sizeof(p));
+      bits |= p - 1;
+    }
   }
-  int64_t any = 0;
-  for (int i = 0; i < kSiteBlock; ++i) any |= null[i];
-  return any != 0;
+  intptr_t any = 0;
+  for (int i = 0; i < kPerVec; ++i) any |= bits[i];
+  return any < 0;
+}
+
+template <int N>
+inline void FindPresence(const float* const* rows, int64_t stride, Presence& presence) {
+  constexpr int kAll = (1 << N) - 1;
+  rows += presence.first * stride;
+  if (N == kSiteBlock && !MayHaveNull(rows, stride, presence.count)) {
+    __builtin_memset(presence.sites, kAll, sizeof(presence.sites));
+    return;
+  }
+  for (int t = 0; t < presence.count; ++t, rows += stride) {
+    int sites = 0;
+    for (int i = 0; i < N; ++i) sites |= (rows[i] != nullptr) << i;
+    presence.sites[t] = static_cast<uint8_t>(sites);
+  }
+}
+
+// One vector of channels, from j on, of N sites, from m on.
+template <int N, class Fold, class Lanes>
+RRM_ALWAYS_INLINE void FoldVec(const Fold& fold, const Presence& presence, int m, int j, Lanes lanes) {
+  constexpr int kAll = (1 << N) - 1;
+  const auto& g = fold.args;
+  float* out = g.out + m * g.out_stride + j;
+  const float* const* rows = g.rows + presence.first * g.rows_stride + m;
+  Vec acc[N];
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) acc[i] = presence.first == 0 ? fold.Start(j, lanes) : lanes.Get(out + i * g.out_stride);
+  for (int t = 0; t < presence.count; ++t, rows += g.rows_stride) {
+    const auto tap = fold.Tap(presence.first + t, m, j, lanes);
+    const int sites = presence.sites[t];
+    if (sites == kAll) {
+#pragma GCC unroll 8
+      for (int i = 0; i < N; ++i) acc[i] = fold.Next(acc[i], lanes.Get(rows[i] + j), tap, i);
+    } else if (sites != 0) {
+#pragma GCC unroll 8
+      for (int i = 0; i < N; ++i) {
+        if ((sites >> i) & 1) acc[i] = fold.Next(acc[i], lanes.Get(rows[i] + j), tap, i);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) lanes.Put(out + i * g.out_stride, acc[i]);
+}
+
+// All taps and channels of N sites.
+template <int N, class Fold>
+void FoldSites(const Fold& fold, int m) {
+  const auto& g = fold.args;
+  Presence presence;
+  presence.first = 0;
+  do {
+    presence.count = g.taps - presence.first < kMaxTaps ? g.taps - presence.first : kMaxTaps;
+    FindPresence<N>(g.rows + m, g.rows_stride, presence);
+    int j = 0;
+    for (; j + kLanes <= g.c; j += kLanes) FoldVec<N>(fold, presence, m, j, WholeVec{});
+    if (j < g.c) FoldVec<N>(fold, presence, m, j, FirstLanes{g.c - j});
+    presence.first += kMaxTaps;
+  } while (presence.first < g.taps);
+}
+
+template <class Fold>
+inline void FoldAll(const Fold& fold) {
+  int m = 0;
+  for (; m + kSiteBlock <= fold.args.sites; m += kSiteBlock) FoldSites<kSiteBlock>(fold, m);
+  for (; m < fold.args.sites; ++m) FoldSites<1>(fold, m);
 }
 
 struct MaxFold {
-  static Vec Start() { return Set(-__builtin_inff()); }
-  static Vec First(Vec x, float) { return Max(Start(), x); }
-  static Vec Next(Vec acc, Vec x, float) { return Max(acc, x); }
+  const WindowArgs& args;
+  template <class Lanes>
+  Vec Start(int, Lanes) const {
+    return Set(-__builtin_inff());
+  }
+  template <class Lanes>
+  int Tap(int, int, int, Lanes) const {
+    return 0;
+  }
+  Vec Next(Vec acc, Vec x, int, int) const { return Max(acc, x); }
 };
+
 struct WeightedFold {
-  static Vec Start() { return Zero(); }
-  static Vec First(Vec x, float w) { return Mul(x, Set(w)); }
-  static Vec Next(Vec acc, Vec x, float w) { return Fma(Set(w), x, acc); }
+  const WindowArgs& args;
+  // -0.0 + product is the rounded product, its sign included.
+  template <class Lanes>
+  Vec Start(int, Lanes) const {
+    return Set(-0.0f);
+  }
+  template <class Lanes>
+  const float* Tap(int t, int m, int, Lanes) const {
+    return args.weights + t * args.rows_stride + m;
+  }
+  Vec Next(Vec acc, Vec x, const float* weights, int i) const { return Fma(Set(weights[i]), x, acc); }
 };
 
-// The taps of one site that are there.
-constexpr int kMaxTaps = 64;
-struct Taps {
-  const float* rows[kMaxTaps];
-  float weights[kMaxTaps];
-  int count = 0;
-};
-
-template <class Fold>
-inline void FoldTaps(const Taps& taps, bool fresh, int c, float* out) {
-  for (int j = 0; j < c; j += kLanes) {
-    const int n = c - j < kLanes ? c - j : kLanes;
-    Vec acc = fresh ? Fold::Start() : LoadN(out + j, n);
-    int t = 0;
-    if (fresh && taps.count > 0) {
-      acc = Fold::First(LoadN(taps.rows[0] + j, n), taps.weights[0]);
-      t = 1;
-    }
-    if (n == kLanes) {
-      for (; t < taps.count; ++t) acc = Fold::Next(acc, Load(taps.rows[t] + j), taps.weights[t]);
-    } else {
-      for (; t < taps.count; ++t) acc = Fold::Next(acc, LoadN(taps.rows[t] + j, n), taps.weights[t]);
-    }
-    StoreN(out + j, acc, n);
-  }
-}
-
-// Taps are collected once for a site, then folded vector by vector; windows above kMaxTaps go in several rounds
-// (the accumulators are kept in out between them: same bits).
-template <class Fold>
-inline void Window(const WindowArgs& g) {
-  for (int m = 0; m < g.sites; ++m) {
-    float* out = g.out + m * g.out_stride;
-    bool fresh = true;
-    Taps taps;
-    for (int t = 0; t < g.taps; ++t) {
-      const int64_t at = t * g.rows_stride + m;
-      if (g.rows[at] == nullptr) continue;
-      if (taps.count == kMaxTaps) {
-        FoldTaps<Fold>(taps, fresh, g.c, out);
-        fresh = false;
-        taps.count = 0;
-      }
-      taps.rows[taps.count] = g.rows[at];
-      taps.weights[taps.count++] = g.weights != nullptr ? g.weights[at] : 0.0f;
-    }
-    FoldTaps<Fold>(taps, fresh, g.c, out);
-  }
-}
-
-void WindowMax(const WindowArgs& g) { Window<MaxFold>(g); }
-void WindowWeighted(const WindowArgs& g) { Window<WeightedFold>(g); }
+void WindowMax(const WindowArgs& g) { FoldAll(MaxFold{g}); }
+void WindowWeighted(const WindowArgs& g) { FoldAll(WeightedFold{g}); }
 
 }  // namespace
 }  // namespace RRM_LEVEL

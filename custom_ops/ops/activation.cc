@@ -12,7 +12,9 @@ class ActivationNode final : public SiteNode {
   }
 
  protected:
-  MapShape out_shape(std::span<const MapInput> in) const override { return {in[0].height, in[0].width, in[0].channels}; }
+  MapShape out_shape(std::span<const MapInput> in) const override {
+    return {in[0].height, in[0].width, in[0].channels};
+  }
 
   bool reach(size_t, const MapInput&, const ChangeMap& changed, const MapShape&, ChangeMap& out) const override {
     reach_same(changed, out);

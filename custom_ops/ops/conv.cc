@@ -11,7 +11,8 @@ namespace {
 
 // Weights of a convolution as the kernels want them.
 struct Weights {
-  Weights(const Attributes& attributes, int64_t group_, int32_t taps_) : group(static_cast<int32_t>(group_)), taps(taps_) {
+  Weights(const Attributes& attributes, int64_t group_, int32_t taps_)
+      : group(static_cast<int32_t>(group_)), taps(taps_) {
     w = attributes.constant(1);
     b = attributes.constant(2);
     if (w.dtype != Dtype::kFloat || b.dtype != Dtype::kFloat || w.shape.size() != 4 || group < 1 ||
@@ -59,8 +60,7 @@ std::vector<Part> parts_of(const MapInput& in, int32_t first, int32_t count) {
 
 class Conv final : public SiteNode {
  public:
-  Conv(const Attributes& attributes, const Kernels& kernels)
-      : SiteNode(attributes, kernels, 1), geometry_(attributes) {
+  Conv(const Attributes& attributes, const Kernels& kernels) : SiteNode(attributes, kernels, 1), geometry_(attributes) {
     read_gate(attributes);
     read_activation(attributes);
     const Weights weights(attributes, attributes.integer("group"), geometry_.taps());
@@ -87,7 +87,8 @@ class Conv final : public SiteNode {
 
  protected:
   MapShape out_shape(std::span<const MapInput> in) const override {
-    if (in[0].channels != in_) fail("expects " + std::to_string(in_) + " channels, got " + std::to_string(in[0].channels));
+    if (in[0].channels != in_)
+      fail("expects " + std::to_string(in_) + " channels, got " + std::to_string(in[0].channels));
     return geometry_.conv_size(in[0].height, in[0].width, out_);
   }
 

@@ -1,5 +1,5 @@
-// Transposed convolution by phases: the outputs that share (y mod stride, x mod stride) see the same taps, so each phase
-// is a small convolution with weights of its own.
+// Transposed convolution by phases: the outputs that share (y mod stride, x mod stride) see the same taps, so each
+// phase is a small convolution with weights of its own.
 #include <algorithm>
 
 #include "ops/factories.h"
@@ -41,7 +41,8 @@ class ConvTranspose final : public SiteNode {
 
  protected:
   MapShape out_shape(std::span<const MapInput> in) const override {
-    if (in[0].channels != in_) fail("expects " + std::to_string(in_) + " channels, got " + std::to_string(in[0].channels));
+    if (in[0].channels != in_)
+      fail("expects " + std::to_string(in_) + " channels, got " + std::to_string(in[0].channels));
     const int32_t size[2] = {in[0].height, in[0].width};
     int32_t out[2];
     const Window w = geometry_.window(0, 0);
@@ -88,7 +89,8 @@ class ConvTranspose final : public SiteNode {
       Phase& phase = phases_.emplace_back();
       for (int32_t ky = 0; ky < g.kernel[0]; ++ky) {
         for (int32_t kx = 0; kx < g.kernel[1]; ++kx) {
-          if (ky * g.dilation[0] % g.stride[0] == p / g.stride[1] && kx * g.dilation[1] % g.stride[1] == p % g.stride[1]) {
+          if (ky * g.dilation[0] % g.stride[0] == p / g.stride[1] &&
+              kx * g.dilation[1] % g.stride[1] == p % g.stride[1]) {
             phase.taps.push_back({ky, kx});
           }
         }

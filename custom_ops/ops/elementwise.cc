@@ -54,7 +54,8 @@ class Binary final : public SiteNode {
     return {std::max(a.height, b.height), std::max(a.width, b.width), std::max(a.channels, b.channels)};
   }
 
-  bool reach(size_t, const MapInput& in, const ChangeMap& changed, const MapShape& shape, ChangeMap& out) const override {
+  bool reach(size_t, const MapInput& in, const ChangeMap& changed, const MapShape& shape,
+             ChangeMap& out) const override {
     if (in.height != shape.height || in.width != shape.width) return false;
     reach_same(changed, out);
     return true;
@@ -64,7 +65,8 @@ class Binary final : public SiteNode {
             float* out) const override {
     for (const Run& r : block.runs) {
       const Side a = side_of(in[0], r, shape, scratch.temp), b = side_of(in[1], r, shape, scratch.borders);
-      const BinaryArgs args{op_, a.rows, a.stride, a.wide, b.rows, b.stride, b.wide, r.n, shape.channels, out, shape.channels};
+      const BinaryArgs args{op_,    a.rows, a.stride,       a.wide, b.rows,        b.stride,
+                            b.wide, r.n,    shape.channels, out,    shape.channels};
       kernels_.binary(args);
       out += static_cast<int64_t>(r.n) * shape.channels;
     }
@@ -77,7 +79,9 @@ class Binary final : public SiteNode {
 class BinaryConst final : public SiteNode {
  public:
   BinaryConst(const Attributes& attributes, const Kernels& kernels)
-      : SiteNode(attributes, kernels, 1), op_(parse_op(attributes.text("op"))), reverse_(attributes.integer("reverse") != 0) {
+      : SiteNode(attributes, kernels, 1),
+        op_(parse_op(attributes.text("op"))),
+        reverse_(attributes.integer("reverse") != 0) {
     read_activation(attributes);
     const Dense c = attributes.constant(1);
     if (c.dtype != Dtype::kFloat || c.count() < 1) fail("its constant is not a float32 vector");
@@ -102,7 +106,8 @@ class BinaryConst final : public SiteNode {
     for (const Run& r : block.runs) {
       const Side x = side_of(in[0], r, shape, scratch.temp);
       const Side &a = reverse_ ? c : x, &b = reverse_ ? x : c;
-      const BinaryArgs args{op_, a.rows, a.stride, a.wide, b.rows, b.stride, b.wide, r.n, shape.channels, out, shape.channels};
+      const BinaryArgs args{op_,    a.rows, a.stride,       a.wide, b.rows,        b.stride,
+                            b.wide, r.n,    shape.channels, out,    shape.channels};
       kernels_.binary(args);
       out += static_cast<int64_t>(r.n) * shape.channels;
     }

@@ -122,7 +122,8 @@ class Enter : public Node {
     return state.ticket(stream, factor);
   }
 
-  int64_t rows_planar(const Dense& x, const MapShape& shape, EnterState& state, const GateLevel& level, int32_t y) const {
+  int64_t rows_planar(const Dense& x, const MapShape& shape, EnterState& state, const GateLevel& level,
+                      int32_t y) const {
     const int64_t plane = static_cast<int64_t>(shape.height) * shape.width, at = static_cast<int64_t>(y) * shape.width;
     CommitPlanarArgs args{};
     if (x.dtype == Dtype::kFloat) {
@@ -149,7 +150,8 @@ class Enter : public Node {
   }
 
   int64_t rows_last(const Dense& x, const MapShape& shape, EnterState& state, const GateLevel& level, int32_t y) const {
-    const int64_t site = static_cast<int64_t>(y) * shape.width, floats = static_cast<int64_t>(shape.width) * shape.channels;
+    const int64_t site = static_cast<int64_t>(y) * shape.width,
+                  floats = static_cast<int64_t>(shape.width) * shape.channels;
     const float* fresh = nullptr;
     if (x.dtype == Dtype::kFloat) {
       fresh = x.as<float>() + site * shape.channels;
@@ -159,7 +161,8 @@ class Enter : public Node {
       kernels_.u8_to_f32(x.as<uint8_t>() + site * shape.channels, floats, scratch.temp.data());
       fresh = scratch.temp.data();
     }
-    return kernels_.commit({fresh, state.out->row(site), shape.width, shape.channels, level.gate, level.limit, state.next.row(y)});
+    return kernels_.commit(
+        {fresh, state.out->row(site), shape.width, shape.channels, level.gate, level.limit, state.next.row(y)});
   }
 
   const bool channels_last_;
@@ -260,7 +263,8 @@ class ShapeNode final : public Node {
     if (tickets.empty()) fail("an empty batch");
     const std::array<int64_t, 1> shape = {4};
     int64_t* out = context.output_i64(shape);
-    const int64_t dims[4] = {static_cast<int64_t>(tickets.size()), tickets[0].channels(), tickets[0].height, tickets[0].width};
+    const int64_t dims[4] = {static_cast<int64_t>(tickets.size()), tickets[0].channels(), tickets[0].height,
+                             tickets[0].width};
     std::copy(dims, dims + 4, out);
   }
 };

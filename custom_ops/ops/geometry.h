@@ -40,7 +40,8 @@ inline int64_t tap_site(const Window& w, int32_t y, int32_t x, int32_t ky, int32
   return static_cast<int64_t>(iy) * width + ix;
 }
 
-// pointers[tap * block.sites + m] = row of the piece that tap reads for the block's m-th site; `outside` in the padding.
+// pointers[tap * block.sites + m] = row of the piece that tap reads for the block's m-th site; `outside` in the
+// padding.
 void point_taps(const MapInput& in, const Piece& piece, const Window& window, const Block& block, const float* outside,
                 const float** pointers);
 

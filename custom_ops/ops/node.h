@@ -75,9 +75,9 @@ struct MapInput {
   int32_t width = 0;
   int32_t channels = 0;
   std::vector<Piece> pieces;
-  bool everything = true;      // nothing is known: every site counts as changed
+  bool everything = true;          // nothing is known: every site counts as changed
   const ChangeMap* one = nullptr;  // else: the changed sites, unless null (nothing changed) ...
-  ChangeMap several;           // ... one points here when several pieces changed
+  ChangeMap several;               // ... one points here when several pieces changed
 
   bool changed() const { return everything || one != nullptr; }
   int64_t sites() const { return static_cast<int64_t>(height) * width; }

@@ -20,13 +20,14 @@ class Pad final : public SiteNode {
   MapShape out_shape(std::span<const MapInput> in) const override {
     const int64_t h = in[0].height + pads_[0] + pads_[2], w = in[0].width + pads_[1] + pads_[3];
     if (h < 1 || w < 1) fail("padding leaves nothing of its input");
-    const bool reflects = mode_ != "reflect" || (std::max(pads_[0], pads_[2]) < in[0].height &&
-                                                 std::max(pads_[1], pads_[3]) < in[0].width);
+    const bool reflects = mode_ != "reflect" ||
+                          (std::max(pads_[0], pads_[2]) < in[0].height && std::max(pads_[1], pads_[3]) < in[0].width);
     if (!reflects) fail("reflects further than its input reaches");
     return {static_cast<int32_t>(h), static_cast<int32_t>(w), in[0].channels};
   }
 
-  bool reach(size_t, const MapInput& in, const ChangeMap& changed, const MapShape& shape, ChangeMap& out) const override {
+  bool reach(size_t, const MapInput& in, const ChangeMap& changed, const MapShape& shape,
+             ChangeMap& out) const override {
     const auto axis = [&](int64_t before, int32_t size, int32_t out_size) {
       AxisSource s;
       for (int32_t i = 0; i < out_size; ++i) {

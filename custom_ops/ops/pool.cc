@@ -79,7 +79,8 @@ class AveragePool final : public Pool {
       const int32_t rows = taps_that_count(w, 0, r.y, in.height);
       for (int32_t x = r.x; x < r.x + r.n; ++x, ++m) {
         const float weight = 1.0f / static_cast<float>(std::max(rows * taps_that_count(w, 1, x, in.width), 1));
-        for (int32_t t = 0; t < geometry_.taps(); ++t) scratch.weights[static_cast<size_t>(t) * block.sites + m] = weight;
+        for (int32_t t = 0; t < geometry_.taps(); ++t)
+          scratch.weights[static_cast<size_t>(t) * block.sites + m] = weight;
       }
     }
   }

@@ -39,7 +39,8 @@ class Resize final : public SiteNode {
     return {out_size(0, in[0].height), out_size(1, in[0].width), in[0].channels};
   }
 
-  bool reach(size_t, const MapInput& in, const ChangeMap& changed, const MapShape& shape, ChangeMap& out) const override {
+  bool reach(size_t, const MapInput& in, const ChangeMap& changed, const MapShape& shape,
+             ChangeMap& out) const override {
     Axis y, x;
     fill(0, in.height, shape.height, y);
     fill(1, in.width, shape.width, x);

@@ -83,7 +83,8 @@ class SpaceToDepth final : public SiteNode {
   const int32_t b_;
 };
 
-// Output channel c at (y * b + by, x * b + bx) is input channel (by * b + bx) * C + c (DCR) or c * b * b + by * b + bx (CRD).
+// Output channel c at (y * b + by, x * b + bx) is input channel (by * b + bx) * C + c (DCR) or c * b * b + by * b + bx
+// (CRD).
 class DepthToSpace final : public SiteNode {
  public:
   DepthToSpace(const Attributes& attributes, const Kernels& kernels)

@@ -22,15 +22,24 @@ struct Name {
   Act act;
 };
 constexpr std::array kActivations = {
-    Name{"None", Act::kNone},           Name{"Relu", Act::kRelu},
-    Name{"LeakyRelu", Act::kLeakyRelu}, Name{"PRelu", Act::kPRelu},
-    Name{"Clip", Act::kClip},           Name{"Sigmoid", Act::kSigmoid},
-    Name{"HardSigmoid", Act::kHardSigmoid}, Name{"HardSwish", Act::kHardSwish},
-    Name{"Silu", Act::kSilu},           Name{"Tanh", Act::kTanh},
-    Name{"Gelu", Act::kGelu},           Name{"Elu", Act::kElu},
-    Name{"Abs", Act::kAbs},             Name{"Neg", Act::kNeg},
-    Name{"Exp", Act::kExp},             Name{"Sqrt", Act::kSqrt},
-    Name{"Erf", Act::kErf},             Name{"Softplus", Act::kSoftplus},
+    Name{"None", Act::kNone},
+    Name{"Relu", Act::kRelu},
+    Name{"LeakyRelu", Act::kLeakyRelu},
+    Name{"PRelu", Act::kPRelu},
+    Name{"Clip", Act::kClip},
+    Name{"Sigmoid", Act::kSigmoid},
+    Name{"HardSigmoid", Act::kHardSigmoid},
+    Name{"HardSwish", Act::kHardSwish},
+    Name{"Silu", Act::kSilu},
+    Name{"Tanh", Act::kTanh},
+    Name{"Gelu", Act::kGelu},
+    Name{"Elu", Act::kElu},
+    Name{"Abs", Act::kAbs},
+    Name{"Neg", Act::kNeg},
+    Name{"Exp", Act::kExp},
+    Name{"Sqrt", Act::kSqrt},
+    Name{"Erf", Act::kErf},
+    Name{"Softplus", Act::kSoftplus},
     Name{"Mish", Act::kMish},
 };
 
@@ -214,8 +223,8 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
 
   const int64_t count = static_cast<int64_t>(blocks.size());
   const double total = nanoseconds_per_site(in, shape) * static_cast<double>(active);
-  const int32_t tasks = static_cast<int32_t>(
-      std::clamp<int64_t>(static_cast<int64_t>(total / kTaskNanoseconds), 1, std::min<int64_t>(kMaxTasks, std::max<int64_t>(count, 1))));
+  const int32_t tasks = static_cast<int32_t>(std::clamp<int64_t>(
+      static_cast<int64_t>(total / kTaskNanoseconds), 1, std::min<int64_t>(kMaxTasks, std::max<int64_t>(count, 1))));
   std::atomic<int64_t> changed{0};
   auto work = [&](int32_t task) {
     const FlushDenormals flush;
@@ -235,7 +244,12 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
       if (gate == Gate::kAll) continue;
       for (const Run& r : block.runs) {
         scratch.bits.resize(static_cast<size_t>(r.n + 63) / 64);
-        const CommitArgs args{fresh, out.row(static_cast<int64_t>(r.y) * shape.width + r.x), r.n, shape.channels, gate, level.limit,
+        const CommitArgs args{fresh,
+                              out.row(static_cast<int64_t>(r.y) * shape.width + r.x),
+                              r.n,
+                              shape.channels,
+                              gate,
+                              level.limit,
                               scratch.bits.data()};
         const int64_t n = kernels_.commit(args);
         if (n > 0) state.next.merge(r.y, r.x, r.n, scratch.bits.data());

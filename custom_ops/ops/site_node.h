@@ -14,7 +14,6 @@
 
 namespace rrm {
 
-
 // Memory of one thread, kept between calls.
 struct Scratch {
   Floats fresh;    // output rows of a block
@@ -58,7 +57,8 @@ class SiteNode : public Node {
  protected:
   virtual MapShape out_shape(std::span<const MapInput> in) const = 0;
   // Adds to `out` the output sites that depend on the set sites of input i's change map. False: all of them do.
-  virtual bool reach(size_t i, const MapInput& in, const ChangeMap& changed, const MapShape& shape, ChangeMap& out) const = 0;
+  virtual bool reach(size_t i, const MapInput& in, const ChangeMap& changed, const MapShape& shape,
+                     ChangeMap& out) const = 0;
   // Computes the rows of a block, one after the other, into out (block.sites * channels floats). Runs on any thread.
   virtual void rows(std::span<const MapInput> in, const MapShape& shape, const SiteState& state, const Block& block,
                     Scratch& scratch, float* out) const = 0;

@@ -49,7 +49,8 @@ class ChangeMap {
   std::vector<uint64_t> bits_;
 };
 
-// A sliding window as convolution and pooling have it: output (oy, ox) sees input rows oy * stride - pad + k * dilation.
+// A sliding window as convolution and pooling have it: output (oy, ox) sees input rows oy * stride - pad + k *
+// dilation.
 struct Window {
   int32_t kernel[2] = {1, 1};
   int32_t stride[2] = {1, 1};

@@ -93,7 +93,6 @@ class Comparison:
         stats = getattr(self.converted, "stats", None)
         return macs(stats()) if stats else None
 
-
     def _share(self, before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:
         if before is None or after is None or after[1] <= before[1]:
             return None

@@ -20,6 +20,7 @@ from rrm_onnx.cli.options import (
     thresholds_option,
     tolerance_option,
 )
+from rrm_onnx.common import source_hash
 from rrm_onnx.errors import RrmError
 from rrm_onnx.verify import Report, verify
 
@@ -34,7 +35,8 @@ def verify_command(
     model: pathlib.Path, converted: pathlib.Path, clip: str, rtol: float | None, as_json: bool, **reading: Any
 ) -> int:
     """Check that the converted model answers as the original does, on every frame of a clip."""
-    original, fast = yardstick.load(model), load_converted(converted)
+    original = yardstick.load(model)
+    fast = load_converted(converted, original)
     frames = read_clip(clip, original, reading)
     with shell.progress("comparing", len(frames)) as step:
         report = verify(original, fast, frames.feeds(), rtol=rtol, progress=step)
@@ -88,21 +90,21 @@ def bench_command(
             hint="leave them out, or leave the converted model out",
         )
     original = yardstick.load(model)
-    fast = load_converted(converted) if converted else convert(model, tolerance, thresholds)
+    fast = load_converted(converted, original) if converted else convert(model, tolerance, thresholds)
     frames = read_clip(clip, original, reading)
     with shell.progress("timing", len(frames)) as step:
         result = bench.compare(
             original, fast, frames.feeds(), threads=threads, on_frame=lambda t, _dense, _converted: step(t + 1)
         )
     show_result(f"{result.frames} frames of {clip}, {threads} threads; the first is not counted", result)
-    if not converted:
+    if converted:
+        shell.next_command("rrm-onnx", "inspect", converted)
+    elif result.ratio < 1 and not tolerance and not thresholds:
+        shell.next_command("rrm-onnx", "bench", model, "--clip", clip, *repeated(reading), "--tolerance", "0.02")
+    else:
         given = [] if tolerance is None else ["--tolerance", f"{tolerance:g}"]
         given += ["--thresholds", str(thresholds)] if thresholds else []
         shell.next_command("rrm-onnx", "convert", model, *given)
-    elif result.ratio < 1:
-        shell.next_command("rrm-onnx", "inspect", model)
-    else:
-        shell.next_command("rrm-onnx", "doctor")
     if as_json:
         shell.data(result.to_dict())
     return shell.OK
@@ -133,11 +135,14 @@ def read_clip(clip: str, model: onnx.ModelProto, reading: dict[str, Any]) -> vid
         return video.read_clip(clip, target, options, step)
 
 
-def load_converted(path: pathlib.Path) -> onnx.ModelProto:
-    """A converted model; RrmError when the file is something else."""
+def load_converted(path: pathlib.Path, original: onnx.ModelProto) -> onnx.ModelProto:
+    """A converted model; RrmError when the file is something else. Says so when it was made from another original."""
     model = yardstick.load(path)
     if not yardstick.is_converted(model):
         raise RrmError(f"{path}: is not a converted model", hint=f"rrm-onnx convert {path}")
+    source = next((p.value for p in model.metadata_props if p.key == "rrm.source"), None)
+    if source not in (None, source_hash(original)):
+        shell.note(f"note: {path} was converted from another model than this one")
     return model
 
 

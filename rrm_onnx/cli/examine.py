@@ -27,9 +27,7 @@ def inspect_command(model: pathlib.Path, as_json: bool) -> int:
     if yardstick.is_converted(loaded):
         found = _converted(loaded)
         shell.table("rrm operators", ("operator", "count"), list(found["operators"].items()))
-        gates = [(g["node"], f"{g['threshold']:g}", f"{g['scale']:g}") for g in found["gates"] if g["threshold"] > 0]
-        if gates:
-            shell.table("layers with a threshold", ("node", "threshold", "scale (0: the first frame's)"), gates)
+        _show_gates(found["gates"])
         if report := found["report"]:
             show_report("how it was converted", report)
         shell.next_command("rrm-onnx", "verify", placeholder=f"ORIGINAL {model} --clip CLIP")
@@ -40,6 +38,19 @@ def inspect_command(model: pathlib.Path, as_json: bool) -> int:
     if as_json:
         shell.data({"model": str(model), **ports, **found})
     return shell.OK
+
+
+def _show_gates(gates: list[dict[str, Any]]) -> None:
+    """One line where all gates are alike, else a table."""
+    kinds = {(g["threshold"], g["scale"]) for g in gates}
+    if len(kinds) == 1:
+        threshold = next(iter(kinds))[0]
+        shell.note(
+            f"{len(gates)} gates, all with threshold {threshold:g}" if threshold else f"{len(gates)} gates, exact"
+        )
+    elif kinds:
+        rows = [(g["node"], f"{g['threshold']:g}", f"{g['scale']:g}") for g in gates]
+        shell.table("gates", ("node", "threshold", "scale (0: the first frame's)"), rows)
 
 
 def _original(model: pathlib.Path) -> dict[str, Any]:

@@ -55,7 +55,9 @@ def clip_options(required: bool, frames: int = FRAMES) -> Callable[[F], F]:
         click.option("--frames", type=click.IntRange(1), default=frames, help=count),
         click.option("--size", type=size, metavar="WxH", help="Size of the frames [the model's, or the clip's own]."),
         click.option("--order", type=click.Choice(["rgb", "bgr", "gray"]), help="Order of the channels [rgb or gray]."),
-        click.option("--mean", type=numbers, metavar="X|X,Y,Z", help="x = (pixel - mean) / std with pixels 0..255 [0]."),
+        click.option(
+            "--mean", type=numbers, metavar="X|X,Y,Z", help="x = (pixel - mean) / std with pixels 0..255 [0]."
+        ),
         click.option("--std", type=numbers, metavar="X|X,Y,Z", help="One number, or three separated by commas [1]."),
     ]
 

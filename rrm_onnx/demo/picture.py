@@ -17,7 +17,8 @@ Box = tuple[int, int, int, int]  # x0, y0, x1, y1; the end is not part of it
 SMALLEST = 40  # pixels; smaller spots of the map are no text
 OUTLINE, CAPTION, PAPER = (255, 196, 64), (40, 44, 52), (255, 255, 255)
 CAPTION_HEIGHT = 40
-HEAT = np.array([(24, 26, 32), (60, 70, 150), (190, 60, 110), (250, 150, 50), (255, 240, 170)], np.float32)
+HEAT = np.array([(70, 90, 210), (190, 60, 130), (250, 150, 50), (255, 240, 170)], np.float32)
+DIMMED = 0.3  # what never changed shows the frame at this brightness
 
 
 class InputGate:
@@ -91,12 +92,15 @@ def grown(box: Box) -> Box:
     return x0 - by, y0 - by, x1 + by, y1 + by
 
 
-def heat(share: Floats) -> Image:
-    """(H, W) in 0..1 -> uint8 (H, W, 3): dark for never, bright for in every frame; on a square-root scale."""
+def heat(share: Floats, frame: Image) -> Image:
+    """uint8 (H, W, 3): blue for changed once to white for in every frame (on a square-root scale), else `frame`, dim.
+
+    share: (H, W) in 0..1; frame: uint8 (H, W, 3).
+    """
     place = np.sqrt(np.clip(share, 0, 1)) * (len(HEAT) - 1)
     low = np.minimum(place.astype(np.int64), len(HEAT) - 2)
     part = (place - low)[..., None]
-    colours = HEAT[low] * (1 - part) + HEAT[low + 1] * part
+    colours = np.where(share[..., None] > 0, HEAT[low] * (1 - part) + HEAT[low + 1] * part, DIMMED * frame)
     pixels: Image = colours.round().astype(np.uint8)
     return pixels
 
@@ -109,8 +113,7 @@ def draw(path: pathlib.Path, frame: Image, found: list[Box], share: Floats, capt
     height, width = frame.shape[:2]
     sheet = Pillow.new("RGB", (2 * width + 8, height + CAPTION_HEIGHT), PAPER)
     sheet.paste(Pillow.fromarray(frame), (0, CAPTION_HEIGHT))
-    map_ = Pillow.fromarray(heat(share)).resize((width, height), Pillow.Resampling.NEAREST)
-    sheet.paste(map_, (width + 8, CAPTION_HEIGHT))
+    sheet.paste(Pillow.fromarray(heat(share, frame)), (width + 8, CAPTION_HEIGHT))
     pen = ImageDraw.Draw(sheet)
     for x0, y0, x1, y1 in map(grown, found):
         top, bottom = max(0, y0) + CAPTION_HEIGHT, min(height, y1) + CAPTION_HEIGHT

@@ -107,7 +107,7 @@ def show(
     paths = folder / f"{stem}.demo.png", folder / f"{stem}.rrm.onnx"
     write(paths[1], converted.SerializeToString())
     shown = f"frame {at}: {len(found)} texts found" if agreement.applies else f"frame {at}"
-    captions = shown, f"frames 1 to {at}: how often each place changed (dark: never, bright: always)"
+    captions = shown, f"frames 1 to {at}: changed (blue: once, white: always)"
     until = (_channels_last(frames.feed(t), frames) for t in range(at + 1))
     share = picture.share_changed(until, input_gate(converted))
     picture.draw(paths[0], _rgb(frames.images[at], reading), found, share, captions)

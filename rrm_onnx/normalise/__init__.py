@@ -18,6 +18,7 @@ from rrm_onnx.normalise.fold import fold
 from rrm_onnx.normalise.forward import fold_forward
 from rrm_onnx.normalise.inputs import name_nodes, set_input_shapes, strip_initializers
 from rrm_onnx.normalise.layout import move_transposes
+from rrm_onnx.normalise.points import lift_points
 from rrm_onnx.normalise.rearrange import join_shuffles
 from rrm_onnx.normalise.shapes import infer
 from rrm_onnx.normalise.spelling import respell
@@ -39,7 +40,7 @@ def normalise(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] 
     name_nodes(folded)  # onnxruntime leaves the nodes of inlined functions without names
     graph = gs.import_onnx(infer(folded))
     opset = default_opset(model) or 0
-    for step in (respell, join_shuffles, move_transposes, fold_affine, join_activations, fold_forward):
+    for step in (respell, join_shuffles, move_transposes, fold_affine, join_activations, lift_points, fold_forward):
         step(graph, opset)
         graph.cleanup().toposort()
     return Normalised(graph, header, opset)

@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from rrm_onnx.normalise.affine import per_channel
-from rrm_onnx.normalise.tools import producer, retire, sole_reader, values_of
+from rrm_onnx.normalise.tools import is_sole_reader, producer, retire, values_of
 
 Array = NDArray[np.float32]
 
@@ -111,7 +111,7 @@ def pass_scale(graph: gs.Graph, node: gs.Node, readers: list[gs.Node]) -> None:
     """Add of a Mul: the Mul goes into the convolutions, the Add's constant is divided by it."""
     added = operands(node, readers)
     above = producer(added[0]) if added is not None else None
-    if added is None or above is None or above.op != "Mul" or sole_reader(graph, above.outputs[0]) is not node:
+    if added is None or above is None or above.op != "Mul" or not is_sole_reader(graph, node, above.outputs[0]):
         return
     multiplied = operands(above, readers)
     if multiplied is None or np.abs(multiplied[1]).min() < SMALLEST_SCALE:
@@ -127,9 +127,11 @@ def fold_permutation(node: gs.Node, readers: list[gs.Node]) -> None:
     """Gather over all channels, each once: permute the weights instead."""
     picked = values_of(node.inputs[1])
     x = node.inputs[0]
-    if picked is None or picked.ndim != 1 or x.shape is None or len(x.shape) != 4 or int(node.attrs.get("axis", 0)) != 1:
+    if picked is None or picked.ndim != 1 or int(node.attrs.get("axis", 0)) != 1:
         return
-    if not np.array_equal(np.sort(picked % len(picked)), np.arange(len(picked))) or x.shape[1] != len(picked):
+    if x.shape is None or len(x.shape) != 4 or x.shape[1] != len(picked):
+        return
+    if not np.array_equal(np.sort(picked % len(picked)), np.arange(len(picked))):
         return
     if any(int(r.attrs.get("group", 1)) != 1 for r in readers):
         return

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from rrm_onnx.common import free_name
-from rrm_onnx.normalise.tools import producer, sole_reader, static_shape, values_of
+from rrm_onnx.normalise.tools import is_sole_reader, producer, sole_reader, static_shape, values_of
 
 TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 UNARY = {"Cast", "Relu", "Sigmoid", "Tanh", "Clip", "LeakyRelu", "HardSigmoid", "Neg", "Abs", "Exp", "Sqrt"}
@@ -68,7 +68,7 @@ def cancel(graph: gs.Graph, node: gs.Node) -> bool:
 def move_up(graph: gs.Graph, node: gs.Node) -> bool:
     """Transpose(0,3,1,2) of an elementwise node: swap the two, the Transpose comes first."""
     before = producer(node.inputs[0])
-    if permutation(node) != TO_NCHW or before is None or sole_reader(graph, before.outputs[0]) is not node:
+    if permutation(node) != TO_NCHW or before is None or not is_sole_reader(graph, node, before.outputs[0]):
         return False
     position = operand(before)
     if position is None:

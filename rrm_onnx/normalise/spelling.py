@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rrm_onnx.normalise.tools import clip_parts, clip_range, producer, replace, sole_reader, values_of, with_scalar
+from rrm_onnx.normalise.tools import clip_parts, clip_range, is_sole_reader, producer, replace, values_of, with_scalar
 
 
 def respell(graph: gs.Graph, opset: int) -> None:
@@ -51,7 +51,7 @@ def merge_clips(graph: gs.Graph, node: gs.Node, opset: int) -> None:
     if first is None:
         return
     outer, inner = clip_range(node), clip_range(first)
-    if outer is None or inner is None or sole_reader(graph, first.outputs[0]) is not node:
+    if outer is None or inner is None or not is_sole_reader(graph, node, first.outputs[0]):
         return
     low, high = (min(max(v, outer[0]), outer[1]) for v in inner)
     inputs, attrs = clip_parts(node.name, low, high, opset)

@@ -24,6 +24,11 @@ def sole_reader(graph: gs.Graph, tensor: gs.Tensor) -> gs.Node | None:
     return reader if any(reader is n for n in graph.nodes) else None
 
 
+def is_sole_reader(graph: gs.Graph, node: gs.Node, tensor: gs.Tensor) -> bool:
+    """Whether `node`, and nothing else, reads a tensor."""
+    return sole_reader(graph, tensor) is node
+
+
 def values_of(tensor: gs.Tensor) -> NDArray[Any] | None:
     return np.asarray(tensor.values) if isinstance(tensor, gs.Constant) else None
 

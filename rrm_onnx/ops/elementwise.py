@@ -61,8 +61,6 @@ class BinaryRule(OpRule):
         op = "Add" if node.op == "Sum" else node.op
         if len(node.inputs) != 2:
             raise Refused("arity", f"{len(node.inputs)} inputs, only 2 are supported")
-        if node.attrs.get("broadcast") or node.attrs.get("axis") is not None:
-            raise Refused("legacy-broadcast", "broadcast by attribute, as before opset 7")
         for side in (0, 1):
             values = constant(node, side)
             if values is not None:

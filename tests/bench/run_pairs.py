@@ -31,6 +31,7 @@ import onnxruntime
 from rrm_onnx import pipeline, runtime
 from rrm_onnx.bench import Result
 from rrm_onnx.bench.interleave import Comparison
+from rrm_onnx.errors import RrmError
 from rrm_onnx.types import Options
 
 CORPUS = pathlib.Path(os.environ.get("RRM_CORPUS", pathlib.Path(__file__).resolve().parents[3] / "shared" / "corpus"))
@@ -177,18 +178,23 @@ def main() -> int:
     kind = given.kind or "clip"
     tolerances = given.tolerance or ([0.0, 0.01, 0.02, 0.05] if kind == "clip" else [0.0])
     columns = tuple(c for c in COLUMNS if c[0] != "ideal" or given.ideal)
-    where, rows = machine(), []
+    where, rows, failed = machine(), [], False
     print(", ".join(f"{k} {v}" for k, v in where.items()), f"threads {given.threads}", f"frames: {kind}", sep=", ")
     print("\n| " + " | ".join(name for name, _ in columns) + " |\n|" + "---|" * len(columns), flush=True)
     for name in given.pair:
         pair = Pair(name, given.corpus, given.frames)
         ideal = ideals(pair, tolerances) if given.ideal and kind == "clip" else {}
         for tolerance in tolerances:
-            rows.append(measure(pair, kind, tolerance, given.threads, ideal.get(tolerance)))
+            try:
+                rows.append(measure(pair, kind, tolerance, given.threads, ideal.get(tolerance)))
+            except RrmError as error:  # the other pairs are measured all the same
+                failed = True
+                print(f"error: {name}, tolerance {tolerance:g}: {error.message}", file=sys.stderr, flush=True)
+                continue
             print(line(rows[-1], columns), flush=True)
             if given.json:  # after every row: a long run that is stopped leaves what it has
                 given.json.write_text(json.dumps({"machine": where, "rows": rows}, indent=2) + "\n")
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -16,7 +16,16 @@
 namespace {
 
 using rrm::Kernels;
-using Floats = std::vector<float>;
+
+// Rows begin at cache lines where the width allows, as the maps of the library do.
+template <class T>
+struct LineAllocator {
+  using value_type = T;
+  T* allocate(size_t n) { return static_cast<T*>(aligned_alloc(64, (n * sizeof(T) + 63) / 64 * 64)); }
+  void deallocate(T* p, size_t) { free(p); }
+  bool operator==(const LineAllocator&) const { return true; }
+};
+using Floats = std::vector<float, LineAllocator<float>>;
 
 double Now() {
   timespec t;
@@ -72,7 +81,8 @@ void Windows(const Kernels& k, int c, int kernel, bool nulls) {
   Report(name, c, sites, Time([&](int) { k.depthwise(d); }), floats);
   if (kernel > 3) return;
   Report(nulls ? "window_max nulls" : "window_max", c, sites, Time([&](int) { k.window_max(win); }), floats);
-  Report(nulls ? "window_weighted nulls" : "window_weighted", c, sites, Time([&](int) { k.window_weighted(win); }), floats);
+  Report(nulls ? "window_weighted nulls" : "window_weighted", c, sites, Time([&](int) { k.window_weighted(win); }),
+         floats);
 }
 
 // changed: of 16 rows, how many differ from the held ones in every call (at random places).
@@ -84,9 +94,7 @@ void Commits(const Kernels& k, int c, int sites, rrm::Gate gate, int changed) {
   }
   Floats copy = held;
   std::vector<uint64_t> bits(sites / 64 + 1);
-  const auto call = [&](int i) {
-    k.commit({fresh[i % 2].data(), copy.data(), sites, c, gate, 0.25f, bits.data()});
-  };
+  const auto call = [&](int i) { k.commit({fresh[i % 2].data(), copy.data(), sites, c, gate, 0.25f, bits.data()}); };
   char name[64];
   snprintf(name, sizeof(name), "commit %s %d/16", gate == rrm::Gate::kExact ? "exact" : "rms", changed);
   Report(name, c, sites, Time(call), 2.0 * sites * c);
@@ -124,9 +132,11 @@ void Elementwise(const Kernels& k, int c, int sites) {
   const struct {
     const char* name;
     rrm::Act kind;
-  } kinds[] = {{"relu", rrm::Act::kRelu}, {"silu", rrm::Act::kSilu}, {"gelu", rrm::Act::kGelu}, {"tanh", rrm::Act::kTanh}};
+  } kinds[] = {
+      {"relu", rrm::Act::kRelu}, {"silu", rrm::Act::kSilu}, {"gelu", rrm::Act::kGelu}, {"tanh", rrm::Act::kTanh}};
   for (const auto& kind : kinds) {
-    Report(kind.name, c, sites, Time([&](int) { k.activate(out.data(), sites, c, {kind.kind, 0, 0, nullptr}); }), 2 * floats);
+    Report(kind.name, c, sites, Time([&](int) { k.activate(out.data(), sites, c, {kind.kind, 0, 0, nullptr}); }),
+           2 * floats);
   }
 }
 

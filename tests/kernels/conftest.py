@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import kernel_api  # noqa: E402
+import kernel_api
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,8 @@ def guarded(values: np.ndarray, shift: int = 0, front: bool = False) -> np.ndarr
     values = np.ascontiguousarray(values)
     space = values.nbytes + shift * values.itemsize
     inner = max(1, -(-space // PAGE)) * PAGE
-    base = _libc.mmap(None, inner + 2 * PAGE, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+    access, kind = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    base = _libc.mmap(None, inner + 2 * PAGE, access, kind, -1, 0)
     if base in (None, ct.c_void_p(-1).value):
         raise MemoryError("mmap failed")
     ct.memset(base + PAGE, 0xFF, inner)
@@ -46,7 +47,7 @@ def address(array: np.ndarray | None) -> int | None:
 
 
 def spaced(values: np.ndarray, stride: int, fill: float = np.nan) -> np.ndarray:
-    """Rows of `values` [m, c] every `stride` floats in a flat array; the gaps hold `fill`, none follows the last row."""
+    """Rows of `values` [m, c] every `stride` floats in a flat array; `fill` in the gaps, none behind the last row."""
     m, c = values.shape
     flat = np.full((m - 1) * stride + c if m else 0, fill, np.float32)
     for i in range(m):

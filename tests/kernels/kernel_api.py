@@ -20,7 +20,8 @@ LEVEL_FLAGS = {
     "target_avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"],
 }
 ACTIVATIONS = (
-    "none relu leaky_relu prelu clip sigmoid hard_sigmoid hard_swish silu tanh gelu elu abs neg exp sqrt erf softplus mish"
+    "none relu leaky_relu prelu clip sigmoid hard_sigmoid hard_swish silu tanh gelu elu abs neg "
+    "exp sqrt erf softplus mish"
 ).split()
 BINARY_OPS = "add sub mul div max min pow".split()
 GATES = "all exact rms".split()
@@ -35,12 +36,8 @@ def _struct(name: str, fields: str) -> type[ct.Structure]:
 
 
 Activation = _struct("Activation", "kind:i a:f b:f slopes:p")
-GemmArgs = _struct(
-    "GemmArgs", "rows:p rows_stride:l lens:p pieces:i sites:i packed:p k:i n:i out:p out_stride:l"
-)
-DepthwiseArgs = _struct(
-    "DepthwiseArgs", "rows:p rows_stride:l taps:i sites:i w:p bias:p c:i out:p out_stride:l"
-)
+GemmArgs = _struct("GemmArgs", "rows:p rows_stride:l lens:p pieces:i sites:i packed:p k:i n:i out:p out_stride:l")
+DepthwiseArgs = _struct("DepthwiseArgs", "rows:p rows_stride:l taps:i sites:i w:p bias:p c:i out:p out_stride:l")
 WindowArgs = _struct("WindowArgs", "rows:p rows_stride:l taps:i sites:i weights:p c:i out:p out_stride:l")
 BinaryArgs = _struct(
     "BinaryArgs", "op:i a:p a_stride:l a_wide:b b:p b_stride:l b_wide:b sites:i c:i out:p out_stride:l"

@@ -67,7 +67,7 @@ def frames(rng: np.random.Generator, sites: int, c: int, share: float) -> tuple[
 
 @pytest.mark.parametrize("run", [commit, commit_planar])
 @pytest.mark.parametrize("c", CHANNELS)
-def test_gates(level: Kernels, reference: Kernels, run, c: int) -> None:  # noqa: ANN001
+def test_gates(level: Kernels, reference: Kernels, run, c: int) -> None:
     rng = np.random.default_rng(c)
     for sites in SITES:
         for share in (0.0, 0.3, 1.0):
@@ -86,7 +86,7 @@ def test_gates(level: Kernels, reference: Kernels, run, c: int) -> None:  # noqa
 @pytest.mark.parametrize("run", [commit, commit_planar])
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
-def test_one_bit_anywhere(level: Kernels, run, data: st.DataObject) -> None:  # noqa: ANN001
+def test_one_bit_anywhere(level: Kernels, run, data: st.DataObject) -> None:
     """Exact: a single flipped bit (sign of a zero, payload of a NaN) replaces its row and no other."""
     sites = data.draw(st.integers(1, 150), label="sites")
     c = data.draw(st.integers(1, 140), label="c")
@@ -105,7 +105,7 @@ def test_one_bit_anywhere(level: Kernels, run, data: st.DataObject) -> None:  # 
 
 @pytest.mark.parametrize("run", [commit, commit_planar])
 @pytest.mark.parametrize("c", [1, 3, 16, 21, 100])
-def test_nan_replaces_under_a_limit(level: Kernels, run, c: int) -> None:  # noqa: ANN001
+def test_nan_replaces_under_a_limit(level: Kernels, run, c: int) -> None:
     held = np.zeros((40, c), np.float32)
     fresh = held.copy()
     fresh[7, c - 1] = np.nan
@@ -146,7 +146,7 @@ def channel_sum(level: Kernels, d: np.ndarray) -> np.float32:
 
 @pytest.mark.parametrize(("run", "order"), [(commit, lane_sum), (commit_planar, channel_sum)])
 @pytest.mark.parametrize("c", CHANNELS)
-def test_sum_of_squares_is_in_the_stated_order(level: Kernels, run, order, c: int) -> None:  # noqa: ANN001
+def test_sum_of_squares_is_in_the_stated_order(level: Kernels, run, order, c: int) -> None:
     """A row whose sum is exactly the limit holds; under the next smaller limit it replaces."""
     rng = np.random.default_rng(c)
     fresh, held = rng.standard_normal((33, c), np.float32), rng.standard_normal((33, c), np.float32)
@@ -158,7 +158,7 @@ def test_sum_of_squares_is_in_the_stated_order(level: Kernels, run, order, c: in
 
 @pytest.mark.parametrize("run", [commit, commit_planar])
 @pytest.mark.parametrize("c", [1, 3, 8, 24, 100])
-def test_bits_do_not_depend_on_the_call(level: Kernels, run, c: int) -> None:  # noqa: ANN001
+def test_bits_do_not_depend_on_the_call(level: Kernels, run, c: int) -> None:
     """A row's fate is the same alone and among others, under a limit near the rows' sums."""
     rng = np.random.default_rng(c)
     fresh, held = rng.standard_normal((70, c), np.float32), rng.standard_normal((70, c), np.float32)

@@ -33,7 +33,9 @@ def depthwise(table: Kernels, pointers: np.ndarray, w: np.ndarray, bias: np.ndar
     return rows_of(out, sites, c, stride).copy()
 
 
-def window(table: Kernels, kind: str, pointers: np.ndarray, weights: np.ndarray | None, c: int, stride: int) -> np.ndarray:
+def window(
+    table: Kernels, kind: str, pointers: np.ndarray, weights: np.ndarray | None, c: int, stride: int
+) -> np.ndarray:
     taps, sites = pointers.shape
     out = guarded(spaced(np.full((sites, c), np.nan, np.float32), stride))
     args = WindowArgs(address(pointers), sites, taps, sites, address(weights), c, address(out), stride)
@@ -90,9 +92,7 @@ def test_window_max_of_nan_follows_the_stated_order(level: Kernels, reference: K
 def binary(table: Kernels, op: int, a: tuple, b: tuple, sites: int, c: int, stride: int) -> np.ndarray:
     """a, b: (flat array, stride, wide)."""
     out = guarded(spaced(np.full((sites, c), np.nan, np.float32), stride), shift=1)
-    table.binary(
-        BinaryArgs(op, address(a[0]), a[1], a[2], address(b[0]), b[1], b[2], sites, c, address(out), stride)
-    )
+    table.binary(BinaryArgs(op, address(a[0]), a[1], a[2], address(b[0]), b[1], b[2], sites, c, address(out), stride))
     assert gaps_untouched(out, sites, c, stride)
     return rows_of(out, sites, c, stride).copy()
 

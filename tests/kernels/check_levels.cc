@@ -1,0 +1,180 @@
+// Every level of the machine it runs on against the reference, over random sizes: what can be run where there is no
+// Python, as under an emulator of another architecture. Prints one line for each level; exit status 1 on a difference.
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <algorithm>
+#include <random>
+#include <vector>
+
+#include "table.h"
+
+namespace {
+
+using rrm::Kernels;
+using rrm::kReference;
+using Floats = std::vector<float>;
+
+std::mt19937 generator(1);
+int failures = 0;
+
+int Below(int n) { return static_cast<int>(generator() % static_cast<uint32_t>(n)); }
+
+Floats Random(size_t n) {
+  std::normal_distribution<float> normal;
+  Floats v(n);
+  for (float& x : v) x = normal(generator);
+  return v;
+}
+
+// Equal to the last bit with tolerance 0; else |a - b| <= tolerance * (1 + |b|).
+void Expect(const Kernels& k, const char* what, const Floats& a, const Floats& b, float tolerance) {
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (memcmp(&a[i], &b[i], sizeof(float)) == 0) continue;
+    if (fabsf(a[i] - b[i]) <= tolerance * (1 + fabsf(b[i]))) continue;
+    printf("%s %s: element %zu is %g, expected %g\n", k.name, what, i, static_cast<double>(a[i]),
+           static_cast<double>(b[i]));
+    ++failures;
+    return;
+  }
+}
+
+// Pointers to rows of c floats for each tap and site; null with the given chance in 16.
+std::vector<const float*> Rows(const Floats& map, int taps, int sites, int c, int nulls) {
+  std::vector<const float*> rows;
+  for (int i = 0; i < taps * sites; ++i) {
+    const size_t last = map.size() / static_cast<size_t>(c);
+    rows.push_back(Below(16) < nulls ? nullptr : &map[static_cast<size_t>(Below(static_cast<int>(last))) * c]);
+  }
+  return rows;
+}
+
+void CheckGemm(const Kernels& k, int sites, int c, int n) {
+  const int taps = 1 + Below(5);
+  const Floats map = Random(static_cast<size_t>(c) * 50), w = Random(static_cast<size_t>(taps) * c * n),
+               bias = Random(n);
+  const auto rows = Rows(map, taps, sites, c, 0);
+  const std::vector<int32_t> lens(taps, c);
+  Floats out[2] = {Floats(static_cast<size_t>(sites) * n), Floats(static_cast<size_t>(sites) * n)};
+  const Kernels* tables[2] = {&k, &kReference};
+  for (int i = 0; i < 2; ++i) {
+    Floats packed(static_cast<size_t>(tables[i]->gemm_packed_floats(taps * c, n)));
+    tables[i]->gemm_pack(w.data(), taps * c, n, bias.data(), packed.data());
+    tables[i]->gemm({rows.data(), sites, lens.data(), taps, sites, packed.data(), taps * c, n, out[i].data(), n});
+  }
+  Expect(k, "gemm", out[0], out[1], 1e-4f);
+}
+
+void CheckWindows(const Kernels& k, int sites, int c, int nulls) {
+  const int taps = 1 + Below(70);
+  const Floats map = Random(static_cast<size_t>(c) * 50), w = Random(static_cast<size_t>(taps) * c), bias = Random(c);
+  const Floats weights = Random(static_cast<size_t>(taps) * sites);
+  const auto rows = Rows(map, taps, sites, c, nulls);
+  const size_t n = static_cast<size_t>(sites) * c;
+  Floats deep[2] = {Floats(n), Floats(n)}, max = deep[0], top = deep[0], mean = deep[0], average = deep[0];
+  k.depthwise({rows.data(), sites, taps, sites, w.data(), bias.data(), c, deep[0].data(), c});
+  kReference.depthwise({rows.data(), sites, taps, sites, w.data(), bias.data(), c, deep[1].data(), c});
+  k.window_max({rows.data(), sites, taps, sites, nullptr, c, max.data(), c});
+  kReference.window_max({rows.data(), sites, taps, sites, nullptr, c, top.data(), c});
+  k.window_weighted({rows.data(), sites, taps, sites, weights.data(), c, mean.data(), c});
+  kReference.window_weighted({rows.data(), sites, taps, sites, weights.data(), c, average.data(), c});
+  Expect(k, "depthwise", deep[0], deep[1], 1e-5f);
+  Expect(k, "window_max", max, top, 0);
+  Expect(k, "window_weighted", mean, average, 1e-5f);
+}
+
+void CheckElementwise(const Kernels& k, int sites, int c) {
+  const size_t n = static_cast<size_t>(sites) * c;
+  const Floats a = Random(n), b = Random(n), slopes = Random(c);
+  for (int op = 0; op <= static_cast<int>(rrm::BinaryOp::kMin); ++op) {
+    for (int kind = 0; kind < 4; ++kind) {
+      Floats out[2] = {Floats(n), Floats(n)};
+      const Kernels* tables[2] = {&k, &kReference};
+      for (int i = 0; i < 2; ++i) {
+        tables[i]->binary({static_cast<rrm::BinaryOp>(op), a.data(), c, true, b.data(),
+                           kind & 1 ? (kind & 2 ? c : 1) : 0, (kind & 2) != 0, sites, c, out[i].data(), c});
+      }
+      Expect(k, "binary", out[0], out[1], 0);
+    }
+  }
+  for (int act = 0; act <= static_cast<int>(rrm::Act::kMish); ++act) {
+    Floats x = a;
+    for (float& v : x) v = act == static_cast<int>(rrm::Act::kSqrt) ? fabsf(v) : 8 * v;
+    Floats y = x;
+    k.activate(x.data(), sites, c, {static_cast<rrm::Act>(act), 0.25f, 0.5f, slopes.data()});
+    kReference.activate(y.data(), sites, c, {static_cast<rrm::Act>(act), 0.25f, 0.5f, slopes.data()});
+    Expect(k, "activate", x, y, 2e-6f);
+  }
+}
+
+void CheckCommits(const Kernels& k, int sites, int c) {
+  const size_t n = static_cast<size_t>(sites) * c;
+  const Floats held = Random(n);
+  Floats fresh = held;
+  for (int m = 0; m < sites; ++m) {
+    if (Below(2)) fresh[static_cast<size_t>(m) * c + Below(c)] += static_cast<float>(1 + Below(3));
+  }
+  const Kernels* tables[2] = {&k, &kReference};
+  for (int gate = 0; gate < 3; ++gate) {
+    std::vector<uint64_t> bits[4];
+    Floats rows[4] = {held, held, held, held}, planar[2];
+    int64_t counts[4];
+    for (int i = 0; i < 2; ++i) {
+      for (auto& word : bits) word.resize((sites + 63) / 64);
+      counts[i] = tables[i]->commit(
+          {fresh.data(), rows[i].data(), sites, c, static_cast<rrm::Gate>(gate), 2.5f, bits[i].data()});
+      Floats x(n);
+      planar[i].resize(n);
+      tables[i]->to_planar(fresh.data(), c, sites, c, x.data(), sites);
+      tables[i]->to_planar(held.data(), c, sites, c, planar[i].data(), sites);
+      counts[2 + i] = tables[i]->commit_planar({x.data(), sites, planar[i].data(), sites, rows[2 + i].data(), sites, c,
+                                                static_cast<rrm::Gate>(gate), 2.5f, bits[2 + i].data()});
+    }
+    Expect(k, "commit", rows[0], rows[1], 0);
+    Expect(k, "commit_planar rows", rows[2], rows[1], 0);
+    Expect(k, "commit_planar planes", planar[0], planar[1], 0);
+    for (int i = 0; i < 4; ++i) {
+      if (counts[i] == counts[1] && bits[i] == bits[1]) continue;
+      printf("%s commit: flags of way %d, gate %d, %d sites, %d channels differ\n", k.name, i, gate, sites, c);
+      ++failures;
+    }
+  }
+}
+
+void CheckFolds(const Kernels& k, int sites, int c) {
+  const Floats rows = Random(static_cast<size_t>(sites) * c);
+  Floats sum[2] = {Floats(c), Floats(c)}, max[2] = {Floats(c), Floats(c)};
+  std::vector<uint8_t> bytes(static_cast<size_t>(sites));
+  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(generator());
+  Floats converted[2] = {Floats(bytes.size()), Floats(bytes.size())};
+  const Kernels* tables[2] = {&k, &kReference};
+  for (int i = 0; i < 2; ++i) {
+    tables[i]->row_sum(rows.data(), c, sites, c, sum[i].data());
+    tables[i]->row_max(rows.data(), c, sites, c, max[i].data());
+    tables[i]->u8_to_f32(bytes.data(), sites, converted[i].data());
+  }
+  Expect(k, "row_sum", sum[0], sum[1], 0);
+  Expect(k, "row_max", max[0], max[1], 0);
+  Expect(k, "u8_to_f32", converted[0], converted[1], 0);
+}
+
+}  // namespace
+
+int main() {
+  for (int level = 0; rrm::available_kernels(level) != nullptr; ++level) {
+    const Kernels& k = *rrm::available_kernels(level);
+    for (int round = 0; round < 60; ++round) {
+      const int sites = 1 + Below(70);
+      const int c = 1 + Below(round % 2 ? 70 : 9);
+      CheckGemm(k, sites, c, 1 + Below(90));
+      CheckWindows(k, sites, c, round % 3 * 4);
+      CheckElementwise(k, sites, c);
+      CheckCommits(k, sites + 70 * (round % 2), c);
+      CheckFolds(k, sites, c);
+    }
+    printf("%s: %s\n", k.name, failures == 0 ? "ok" : "differs");
+  }
+  return failures == 0 ? 0 : 1;
+}
