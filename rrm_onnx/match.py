@@ -18,14 +18,15 @@ from rrm_onnx.errors import ConvertError
 from rrm_onnx.ops.base import Facts
 from rrm_onnx.ops.composite import COMPOSITE_DOMAIN
 from rrm_onnx.ops.registry import RULES
-from rrm_onnx.types import Decision, EdgeFact, Match, Refusal
+from rrm_onnx.types import Decision, EdgeFact, Match, Normalised, Refusal
 
 
-def match(graph: gs.Graph, opset: int, skip: Collection[str] = ()) -> dict[str, Decision]:
+def match(source: Normalised, skip: Collection[str] = ()) -> dict[str, Decision]:
     """Decision per node name, in graph order. `skip`: node names or operator types that stay dense."""
-    check_names(graph, skip)
+    check_names(source, skip)
+    graph = source.graph
     edges = {name: fact_of(tensor) for name, tensor in graph.tensors().items()}
-    facts = Facts(opset, edges)
+    facts = Facts(source.opset, edges)
     decisions: dict[str, Decision] = {}
     for node in graph.nodes:
         decision = decide(node, facts, skip)
@@ -35,12 +36,17 @@ def match(graph: gs.Graph, opset: int, skip: Collection[str] = ()) -> dict[str, 
     return fuse_activations(graph, decisions)
 
 
-def check_names(graph: gs.Graph, skip: Collection[str]) -> None:
+def check_names(source: Normalised, skip: Collection[str]) -> None:
     """Raise ConvertError for a name in `skip` that is neither a node nor an operator of the simplified graph."""
-    known = {n.name for n in graph.nodes} | {n.op for n in graph.nodes}
+    known = {n.name for n in source.graph.nodes} | {n.op for n in source.graph.nodes}
+    original = {n.name for n in source.header.graph.node} | {n.op_type for n in source.header.graph.node}
     for name in skip:
-        if name not in known:
-            raise ConvertError(f"skip: no node or operator is named '{name}'", hint=did_you_mean(name, known))
+        if name in known:
+            continue
+        if name in original:
+            hint = "skip a node before or after it; the report lists the names that are left"
+            raise ConvertError(f"skip: '{name}' was merged with its neighbours while simplifying", hint=hint)
+        raise ConvertError(f"skip: no node or operator is named '{name}'", hint=did_you_mean(name, known))
 
 
 def decide(node: gs.Node, facts: Facts, skip: Collection[str]) -> Decision:

@@ -35,7 +35,7 @@ def run(model: str | os.PathLike[str] | onnx.ModelProto, options: Options | None
     digest = source_hash(source)
     limits = gates(options.tolerance, options.thresholds, digest)
     normal = normalise(source, options.input_shapes)
-    decisions = match(normal.graph, normal.opset, options.skip)
+    decisions = match(normal, options.skip)
     plan = partition(normal.graph, decisions)
     converted = emit(normal, plan, limits, options.streams, digest)
     result = report(source, normal.graph, plan, converted, limits.default)

@@ -26,7 +26,7 @@ class Case:
     constants   shapes of the constant inputs (weights, bias)
     change      how a frame differs from the one before: one of CHANGES
     threshold   of Enter and, where it has one, of the operator's gate; 0 = exact
-    data        "normal", "positive" (0.5 to 2) or "uint8"
+    data        "normal", "positive" (0.5 to 2), "uint8", or "special": normal with NaN, infinities, denormals and -0
     enter       "planar" or "channels_last": the layout of Enter's input and of Exit's output
     through     "" or "view": the operator reads a ticket of two segments in place of Enter's own
     """
@@ -70,7 +70,11 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], data: str) -> np.ndar
         return rng.integers(0, 256, shape, dtype=np.uint8)
     if data == "positive":
         return rng.uniform(0.5, 2.0, shape).astype(np.float32)
-    return rng.standard_normal(shape, dtype=np.float32)
+    values = rng.standard_normal(shape, dtype=np.float32)
+    if data == "special":
+        specials = np.array([np.nan, np.inf, -np.inf, 1e-40, -1e-42, -0.0, 0.0, 3e38], np.float32)
+        values = np.where(rng.random(shape) < 0.1, rng.choice(specials, shape), values)
+    return values
 
 
 def changed(rng: np.random.Generator, x: np.ndarray, change: str, data: str) -> np.ndarray:
@@ -197,6 +201,7 @@ SMALL = (1, 5, 7, 6)
 ROWS = (1, 16, 12, 17)
 MAP = (1, 3, 20, 19)
 WIDE = (1, 40, 9, 70)  # wider than a word of the change map, channels that fill no register evenly
+LARGE = (1, 32, 40, 67)  # large enough to be cut into tasks for several threads
 ONE_BY_ONE = (1, 1)
 PAD1 = (1, 1, 1, 1)
 
@@ -211,6 +216,7 @@ CASES: list[Case] = [
     Case("Enter", (MAP,), threshold=0.2, change="all"),
     Case("Enter", (ROWS,), threshold=0.2, change="scatter", enter="channels_last"),
     Case("Enter", ((1, 1, 1, 1),), change="pixel"),
+    Case("Enter", ((2, 3, 160, 131),), data="uint8", change="scatter"),
     Case("Exit", (WIDE,), through="view", change="scatter"),
     Case("MapShape", ((2, 3, 4, 5),)),
     # Convolutions: every shape of window, group, width, activation.
@@ -242,6 +248,9 @@ CASES: list[Case] = [
     conv((1, 8, 1, 1), 4, ONE_BY_ONE, change="all", activation=activation("Sigmoid")),
     conv(ROWS, 17, pads=PAD1, through="view", change="scatter"),
     conv(ROWS, 16, group=16, pads=PAD1, through="view", change="scatter"),
+    conv(LARGE, 40, pads=PAD1, change="scatter", activation=activation("Relu")),
+    conv(LARGE, 24, pads=PAD1, strides=(2, 2), change="all", threshold=0.1),
+    conv(LARGE, 32, group=32, pads=PAD1, change="box"),
     conv(ROWS, 8, pads=PAD1, threshold=0.1, change="scatter", activation=activation("Relu")),
     conv(ROWS, 8, pads=PAD1, threshold=0.3, change="all"),
     *(conv(SMALL, 9, pads=PAD1, activation=a, change="scatter") for a in ACTIVATIONS if a["activation"] != "Sqrt"),
@@ -253,6 +262,7 @@ CASES: list[Case] = [
     conv_transpose(ROWS, 16, (4, 4), strides=(2, 2), pads=PAD1, group=16, change="scatter"),
     conv_transpose(ROWS, 8, strides=(2, 2), through="view", change="scatter"),
     conv_transpose(ROWS, 8, strides=(2, 2), threshold=0.1, change="scatter"),
+    conv_transpose(LARGE, 16, (4, 4), strides=(2, 2), pads=PAD1, change="box"),
     # Elementwise.
     *(
         Case("Activation", (ROWS,), a, change="scatter", data="positive" if a["activation"] == "Sqrt" else "normal")
@@ -261,6 +271,7 @@ CASES: list[Case] = [
     ),
     Case("Activation", (ROWS,), activation("PRelu", *np.linspace(-0.5, 0.5, 16).tolist()), change="box"),
     Case("Activation", (WIDE,), activation("Relu"), through="view", change="pixel"),
+    Case("Activation", (LARGE,), activation("Silu"), change="all"),
     *(binary(op, ROWS, ROWS, change="scatter") for op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow")),
     binary("Add", WIDE, WIDE, activation("Relu"), change="box"),
     binary("Mul", ROWS, (1, 16, 1, 1), change="scatter"),
@@ -289,6 +300,7 @@ CASES: list[Case] = [
     pool("MaxPool", ROWS, (2, 3), auto_pad="SAME_UPPER", strides=(2, 1), change="scatter"),
     pool("MaxPool", ROWS, (3, 2), pads=(0, 1, 1, 0), dilations=(2, 2), change="scatter"),
     pool("MaxPool", ROWS, (2, 2), strides=(2, 2), through="view", change="scatter"),
+    pool("MaxPool", LARGE, (3, 3), pads=PAD1, change="all"),
     pool("AveragePool", ROWS, (2, 2), strides=(2, 2), change="scatter"),
     pool("AveragePool", ROWS, (3, 3), pads=PAD1, change="scatter"),
     pool("AveragePool", ROWS, (3, 3), pads=PAD1, count_include_pad=1, change="box"),
@@ -297,6 +309,7 @@ CASES: list[Case] = [
     pool("AveragePool", ROWS, (4, 3), auto_pad="SAME_LOWER", strides=(2, 2), change="scatter"),
     Case("GlobalAveragePool", (ROWS,), change="pixel"),
     Case("GlobalAveragePool", (WIDE,), through="view", change="scatter"),
+    Case("GlobalAveragePool", (LARGE,), change="scatter"),
     Case("GlobalMaxPool", (ROWS,), change="scatter"),
     Case("GlobalMaxPool", ((2, 5, 6, 7),), change="pixel"),
     # Resize.

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 import pytest
-from models import Net
+from models import Net, chain
 from onnx import TensorProto
 
 import rrm_onnx.ops
@@ -19,14 +19,15 @@ from rrm_onnx.errors import ConvertError
 from rrm_onnx.match import match
 from rrm_onnx.normalise.shapes import infer
 from rrm_onnx.ops.codes import CODES
-from rrm_onnx.types import Decision, Match, Refusal
+from rrm_onnx.pipeline import convert
+from rrm_onnx.types import Decision, Match, Normalised, Refusal
 
 Build = Callable[[Net], str]
 
 
 def decided(model: onnx.ModelProto, skip: tuple[str, ...] = ()) -> dict[str, Decision]:
     """Decisions on a model as it stands, without normalising."""
-    return match(gs.import_onnx(infer(model)), model.opset_import[0].version, skip)
+    return match(Normalised(gs.import_onnx(infer(model)), model, model.opset_import[0].version), skip)
 
 
 def decide(build: Build, opset: int = 17) -> Decision:
@@ -482,12 +483,17 @@ def test_skip_by_operator_and_name() -> None:
     assert caught.value.hint == "did you mean 'Sigmoid'?"
 
 
+def test_skip_of_a_node_that_is_gone() -> None:
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(ConvertError, match="'Identity_1' was merged with its neighbours"):
+        convert(chain("Identity"), skip=["Identity_1"])
+
+
 def test_channels_are_followed_where_inference_fails() -> None:
     """Behind a node of an unknown domain nothing is known; behind a convolution of a map, everything is."""
     net = Net()
     t = net.conv(net.input(shape=(1, 3, "H", "W")), name="conv")
     net.output(net.add("Relu", net.add("MaxPool", t, kernel_shape=[2, 2], name="pool"), name="it"))
     model = net.model()
-    graph = gs.import_onnx(model)  # no shape inference at all
-    found = match(graph, 17)["it"]
+    found = match(Normalised(gs.import_onnx(model), model, 17))["it"]  # no shape inference at all
     assert isinstance(found, Match) and size(found) == (8, None, None)

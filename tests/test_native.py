@@ -6,18 +6,24 @@ bits of a fresh session; the number of threads changes no bit.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from cases import CASES, RANDOM, Case, changed, conv, frames, random_case
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from native import Native, Reference, assert_close, assert_same_bits, isa_levels, needs_library, rrm_model
 from toys import TOYS, Toy, toy_frames
 
 import rrm_onnx
 from rrm_onnx import runtime
+from rrm_onnx.ops import reference_base
 
 pytestmark = needs_library
 
@@ -50,6 +56,38 @@ def test_random_case(op: str, data: st.DataObject) -> None:
     check(data.draw(random_case(op)), data.draw(st.sampled_from(isa_levels())))
 
 
+@pytest.mark.parametrize("op", ["Enter", "Conv", "ConvTranspose"])
+@given(data=st.data())
+def test_random_tolerance(op: str, data: st.DataObject) -> None:
+    """Gates open at the same sites as in the definition, unless a row is as good as on the threshold itself."""
+    case = data.draw(random_case(op))
+    case = replace(case, threshold=data.draw(st.sampled_from([0.02, 0.1, 0.3])), data="normal")
+    with distance_to_limit() as distances:
+        reference = Reference(rrm_model(case))
+        for frame in frames(case):
+            reference.run(frame)
+    assume(min(distances, default=1.0) > 1e-4)
+    check(case, data.draw(st.sampled_from(isa_levels())))
+
+
+@contextlib.contextmanager
+def distance_to_limit() -> Iterator[list[float]]:
+    """How far, as a share of the limit, the rows that the definitions compare are from the limit of their gate."""
+    plain, distances = reference_base.differs, []
+
+    def differs(fresh: np.ndarray, held: np.ndarray, limit: float) -> np.ndarray:
+        if limit > 0:
+            rms = np.sqrt(np.mean(np.square(fresh.astype(np.float64) - held), axis=2))
+            distances.append(float(np.abs(rms / limit - 1).min()))
+        return plain(fresh, held, limit)
+
+    reference_base.differs = differs
+    try:
+        yield distances
+    finally:
+        reference_base.differs = plain
+
+
 @pytest.mark.parametrize("isa", isa_levels())
 def test_session_uses_the_level_that_was_asked_for(isa: str) -> None:
     """Levels differ in rounding somewhere in a large sum: `rrm.isa` has an effect, and one level is equal to itself."""
@@ -64,6 +102,19 @@ def test_session_uses_the_level_that_was_asked_for(isa: str) -> None:
 def test_unknown_level_is_refused() -> None:
     with pytest.raises(Exception, match="sse9"):
         Native(rrm_model(CASES[0]), "sse9")
+
+
+@pytest.mark.parametrize("op", sorted(set(RANDOM) - {"MapShape"}))
+@given(data=st.data())
+def test_special_values_keep_the_promise(op: str, data: st.DataObject) -> None:
+    """NaN, infinities, denormals, -0: a frame has the bits of a fresh session on them too, on any number of threads."""
+    case = replace(data.draw(random_case(op)), data="special")
+    isa = data.draw(st.sampled_from(isa_levels()))
+    model = rrm_model(case)
+    session = Native(model, isa, threads=2)
+    for t, frame in enumerate(frames(case)):
+        what = f"{case} on {isa}: frame {t}"
+        assert_same_bits(session.run(frame)[0], Native(model, isa).run(frame)[0], what)
 
 
 # --- what is counted --------------------------------------------------------------------------------------------------
@@ -191,6 +242,62 @@ def test_one_stream_twice_in_a_batch_is_refused() -> None:
     session = Native(model)
     with pytest.raises(Exception, match="stream"):
         session.session.run(None, feed(np.concatenate([video[0]] * 2), [4, 4]))
+
+
+# --- several runs at once ---------------------------------------------------------------------------------------------
+
+
+def in_threads(*bodies: Callable[[], None]) -> list[BaseException]:
+    """Run all at once; what they raised."""
+    raised: list[BaseException] = []
+
+    def guarded(body: Callable[[], None]) -> None:
+        try:
+            body()
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(body,)) for body in bodies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised
+
+
+def test_streams_may_run_at_once() -> None:
+    model, video = streams(tolerance=0.0)
+    session = Native(model, threads=2)
+    expected = [[Native(model).session.run(None, feed(x + s, 0))[0] for x in video] for s in range(4)]
+
+    def play(stream: int) -> None:
+        for _ in range(5):
+            for t, x in enumerate(video):
+                got = session.session.run(None, feed(x + stream, stream))[0]
+                assert_same_bits(got, expected[stream][t], f"stream {stream}, frame {t}")
+
+    assert not in_threads(*(functools.partial(play, s) for s in range(4)))
+
+
+def test_one_stream_at_once_is_right_or_refused() -> None:
+    """Two runs of one stream at the same time: each is either exact or a clean error, and no later frame is wrong."""
+    model, video = streams(tolerance=0.0)
+    session = Native(model)
+    expected = [Native(model).session.run(None, feed(x, 0))[0] for x in video]
+
+    def play() -> None:
+        for _ in range(20):
+            for t, x in enumerate(video):
+                try:
+                    got = session.session.run(None, feed(x, 0))[0]
+                except Exception as error:
+                    assert "at once" in str(error)
+                else:
+                    assert_same_bits(got, expected[t], f"frame {t}")
+
+    assert not in_threads(play, play)
+    for t, x in enumerate(video):
+        assert_same_bits(session.session.run(None, feed(x, 0))[0], expected[t], f"frame {t}, alone again")
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------

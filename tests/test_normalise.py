@@ -13,6 +13,7 @@ import pytest
 from models import Net, chain, feeds, relative
 from onnx import TensorProto, helper
 
+import rrm_onnx.normalise
 from rrm_onnx.emit import Writer
 from rrm_onnx.errors import ConvertError, RuntimeMissingError
 from rrm_onnx.load import load
@@ -234,6 +235,13 @@ def test_permutation_before_a_conv_goes_into_it() -> None:
     assert same_function(net.model()) == {"Conv": 1}
 
 
+def test_permutation_before_a_grouped_conv_stays() -> None:
+    net = Net()
+    t = net.add("Gather", net.input(shape=(1, 8, 9, 9)), net.const([3, 1, 0, 2, 7, 6, 5, 4], np.int64), axis=1)
+    net.output(net.conv(t, 4, 8, group=2, out="y"))
+    assert same_function(net.model()) == {"Gather": 1, "Conv": 1}
+
+
 @pytest.mark.parametrize("opset", [11, 13, 18])
 def test_reduction_over_sites_is_a_global_pool(opset: int) -> None:
     net = Net(opset)
@@ -271,6 +279,27 @@ def test_reshape_that_mixes_sites_stays() -> None:
         return n.add("Reshape", t, n.const([1, 8, 16, 16], np.int64))
 
     assert same_function(between(mix))["Gather"] == 0
+
+
+@pytest.mark.parametrize("two_steps", [True, False])
+def test_focus_is_space_to_depth(monkeypatch: pytest.MonkeyPatch, two_steps: bool) -> None:
+    """With onnxruntime's own fusion, and without it, as in older versions."""
+
+    def part(n: Net, x: str, oy: int, ox: int) -> str:
+        def cut(t: str, starts: list[int], axes: list[int]) -> str:
+            ends, steps = [2**31 - 1] * len(axes), [2] * len(axes)
+            return n.add("Slice", t, *(n.const(v, np.int64) for v in (starts, ends, axes, steps)))
+
+        return cut(cut(x, [oy], [2]), [ox], [3]) if two_steps else cut(x, [oy, ox], [2, 3])
+
+    net = Net(11)
+    x = net.input()
+    parts = [part(net, x, oy, ox) for ox in (0, 1) for oy in (0, 1)]
+    net.output(net.conv(net.add("Concat", *parts, axis=1), 4, 12, out="y"))
+    want = {"SpaceToDepth": 1, "Conv": 1}  # the order of the channels went into the weights
+    assert same_function(net.model()) == want
+    monkeypatch.setattr(rrm_onnx.normalise, "fold", lambda model: model)
+    assert same_function(net.model()) == want
 
 
 def excite(net: Net, x: str, m: int = 8) -> str:

@@ -13,12 +13,12 @@ from rrm_onnx.match import match
 from rrm_onnx.normalise.shapes import infer
 from rrm_onnx.partition import LEAST_MACS_PER_BORDER_FLOAT, partition
 from rrm_onnx.pipeline import convert
-from rrm_onnx.types import Plan
+from rrm_onnx.types import Normalised, Plan
 
 
 def plan(model: onnx.ModelProto, skip: tuple[str, ...] = ()) -> Plan:
-    graph = gs.import_onnx(infer(model))
-    return partition(graph, match(graph, model.opset_import[0].version, skip))
+    source = Normalised(gs.import_onnx(infer(model)), model, model.opset_import[0].version)
+    return partition(source.graph, match(source, skip))
 
 
 def codes(found: Plan) -> dict[str, str]:

@@ -14,7 +14,6 @@ from typing import Any
 import hypothesis
 import numpy as np
 import onnx
-import pytest
 from cases import changed, draw
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test

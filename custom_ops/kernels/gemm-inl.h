@@ -71,7 +71,7 @@ RRM_ALWAYS_INLINE void GemmStep(Tile<R, NV, H>& acc, const float* const* rows, i
   for (int u = 0; u < U; ++u) {
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) whole[u][v] = Load(w + u * acc.kWidth + v * kLanes);
-    if (H) half[u] = LoadAs<Half>(w + u * acc.kWidth + NV * kLanes);
+    if (H) half[u] = LoadHalf(w + u * acc.kWidth + NV * kLanes);
   }
 #pragma GCC unroll 24
   for (int r = 0; r < R; ++r) {
@@ -81,7 +81,8 @@ RRM_ALWAYS_INLINE void GemmStep(Tile<R, NV, H>& acc, const float* const* rows, i
       const Vec x = Set(a[u]);
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) acc.whole[r][v] = Fma(x, whole[u][v], acc.whole[r][v]);
-      if (H) acc.half[r] = Fma(SetAs<Half>(a[u]), half[u], acc.half[r]);
+      // Two broadcasts within the multiply-adds beat a shared one, unless the shared one is there for others anyway.
+      if (H) acc.half[r] = Fma(NV > 1 ? LowerHalf(x) : SetHalf(a[u]), half[u], acc.half[r]);
     }
   }
 }
@@ -103,7 +104,7 @@ void GemmTile(const GemmArgs& g, int m, const float* w, float* out, int n) {
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) acc.whole[r][v] = Load(w + v * kLanes);
-    if (H) acc.half[r] = LoadAs<Half>(w + NV * kLanes);
+    if (H) acc.half[r] = LoadHalf(w + NV * kLanes);
   }
   w += acc.kWidth;
   const float* const* rows = g.rows + m;

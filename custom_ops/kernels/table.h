@@ -84,6 +84,7 @@ struct DepthwiseArgs {
 // Windows over rows: null rows are not part of the window. Max: out = max over the taps (t ascending, NaN as x86 max).
 // Weighted: out[m][j] = sum_t weights[t * rows_stride + m] * rows[t * rows_stride + m][j], starting from the first
 // product rounded, then fused adds, t ascending (average pooling: weights = 1/count... ; linear resize: 4 taps).
+// A window without rows gives -inf (max) or -0.0 (weighted).
 struct WindowArgs {
   const float* const* rows;
   int64_t rows_stride;

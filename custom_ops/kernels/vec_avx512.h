@@ -37,26 +37,9 @@ inline void StoreN(float* p, Vec x, int n) { _mm512_mask_storeu_ps(p, TailMask(n
 using Half = __m256;
 constexpr int kHalfLanes = 8;
 
-template <class V>
-V SetAs(float x);
-template <>
-inline Vec SetAs<Vec>(float x) {
-  return Set(x);
-}
-template <>
-inline Half SetAs<Half>(float x) {
-  return _mm256_set1_ps(x);
-}
-template <class V>
-V LoadAs(const float* p);
-template <>
-inline Vec LoadAs<Vec>(const float* p) {
-  return Load(p);
-}
-template <>
-inline Half LoadAs<Half>(const float* p) {
-  return _mm256_loadu_ps(p);
-}
+inline Half SetHalf(float x) { return _mm256_set1_ps(x); }
+inline Half LowerHalf(Vec x) { return _mm512_castps512_ps256(x); }
+inline Half LoadHalf(const float* p) { return _mm256_loadu_ps(p); }
 inline void StoreN(float* p, Half x, int n) { _mm256_mask_storeu_ps(p, static_cast<__mmask8>(TailMask(n)), x); }
 inline Half Fma(Half a, Half b, Half c) { return _mm256_fmadd_ps(a, b, c); }
 

@@ -40,14 +40,9 @@ inline void StoreN(float* p, Vec x, int n) {
 using Half = Vec;
 constexpr int kHalfLanes = 0;
 
-template <class V>
-V SetAs(float x) {
-  return Set(x);
-}
-template <class V>
-V LoadAs(const float* p) {
-  return Load(p);
-}
+inline Half SetHalf(float x) { return Set(x); }
+inline Half LowerHalf(Vec x) { return x; }
+inline Half LoadHalf(const float* p) { return Load(p); }
 
 inline Vec Add(Vec a, Vec b) { return vaddq_f32(a, b); }
 inline Vec Sub(Vec a, Vec b) { return vsubq_f32(a, b); }

@@ -1,7 +1,6 @@
 // The borders of a region. Enter compares a dense tensor with the one it holds; Exit writes a resident tensor out.
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cmath>
 
 #include "ops/factories.h"
@@ -18,22 +17,6 @@ int32_t tasks_for(int64_t floats, int32_t rows) {
   return static_cast<int32_t>(std::clamp<int64_t>(floats / kFloatsPerTask, 1, std::clamp(rows, 1, 8)));
 }
 
-// Adds the time between its construction and its end.
-class Clock {
- public:
-  explicit Clock(Stats& stats) : stats_(stats), start_(std::chrono::steady_clock::now()) {}
-  ~Clock() {
-    ++stats_.runs;
-    stats_.nanoseconds += std::chrono::nanoseconds(std::chrono::steady_clock::now() - start_).count();
-  }
-  Clock(const Clock&) = delete;
-  Clock& operator=(const Clock&) = delete;
-
- private:
-  Stats& stats_;
-  const std::chrono::steady_clock::time_point start_;
-};
-
 struct EnterState : MapState {
   Floats planar;  // the held picture once more, channel by channel as it comes (not for channels_last)
 };
@@ -44,7 +27,7 @@ class Enter : public Node {
       : Node(attributes, kernels), channels_last_(attributes.integer("channels_last") != 0), gate_(attributes) {}
 
   void run(Context& context) override {
-    const Clock clock(stats_);
+    const RunClock clock(stats_);
     const Dense x = context.input(0);
     if (x.dtype != Dtype::kFloat && x.dtype != Dtype::kUint8) fail("its input is neither float32 nor uint8");
     if (x.shape.size() != 4) fail("its input has " + std::to_string(x.shape.size()) + " dimensions instead of 4");
@@ -209,7 +192,7 @@ class Exit final : public Node {
       : Node(attributes, kernels), channels_last_(attributes.integer("channels_last") != 0) {}
 
   void run(Context& context) override {
-    const Clock clock(stats_);
+    const RunClock clock(stats_);
     const std::vector<Ticket> tickets = tickets_of(context, 0, name_);
     if (tickets.empty()) fail("an empty batch");
     const int64_t h = tickets[0].height, w = tickets[0].width, c = tickets[0].channels(), n = tickets.size();
@@ -253,22 +236,6 @@ class Exit final : public Node {
   Streams<ExitState> streams_;
 };
 
-// The shape of the map as ONNX's Shape would give it.
-class ShapeNode final : public Node {
- public:
-  using Node::Node;
-  void run(Context& context) override {
-    const Clock clock(stats_);
-    const std::vector<Ticket> tickets = tickets_of(context, 0, name_);
-    if (tickets.empty()) fail("an empty batch");
-    const std::array<int64_t, 1> shape = {4};
-    int64_t* out = context.output_i64(shape);
-    const int64_t dims[4] = {static_cast<int64_t>(tickets.size()), tickets[0].channels(), tickets[0].height,
-                             tickets[0].width};
-    std::copy(dims, dims + 4, out);
-  }
-};
-
 }  // namespace
 
 std::unique_ptr<Node> make_enter(const Attributes& attributes, const Kernels& kernels) {
@@ -281,10 +248,6 @@ std::unique_ptr<Node> make_enter_stream(const Attributes& attributes, const Kern
 
 std::unique_ptr<Node> make_exit(const Attributes& attributes, const Kernels& kernels) {
   return std::make_unique<Exit>(attributes, kernels);
-}
-
-std::unique_ptr<Node> make_shape(const Attributes& attributes, const Kernels& kernels) {
-  return std::make_unique<ShapeNode>(attributes, kernels);
 }
 
 }  // namespace rrm

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -26,6 +27,22 @@ struct Stats {
   std::atomic<int64_t> macs_done{0};
   std::atomic<int64_t> nanoseconds{0};
   void clear();
+};
+
+// Counts a run, and adds the time between its construction and its end.
+class RunClock {
+ public:
+  explicit RunClock(Stats& stats) : stats_(stats), start_(std::chrono::steady_clock::now()) {}
+  ~RunClock() {
+    ++stats_.runs;
+    stats_.nanoseconds += std::chrono::nanoseconds(std::chrono::steady_clock::now() - start_).count();
+  }
+  RunClock(const RunClock&) = delete;
+  RunClock& operator=(const RunClock&) = delete;
+
+ private:
+  Stats& stats_;
+  const std::chrono::steady_clock::time_point start_;
 };
 
 class Node {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <string_view>
 
 namespace rrm {
@@ -16,6 +15,10 @@ constexpr int32_t kBlockMax = 192;
 // Waking the runtime's workers costs about this much; a part smaller than it is not worth a thread.
 constexpr double kTaskNanoseconds = 40e3;
 constexpr int32_t kMaxTasks = 16;
+// Where everything moves, comparing costs and saves nothing: rows are then written without it and all count as changed,
+// which is right as well. Every so many runs they are compared again, to see whether that still holds.
+constexpr int32_t kProbeEvery = 16;
+constexpr double kRestlessShare = 0.95;
 
 struct Name {
   std::string_view text;
@@ -124,7 +127,7 @@ double SiteNode::nanoseconds_per_site(std::span<const MapInput> in, const MapSha
 }
 
 void SiteNode::run(Context& context) {
-  const auto start = std::chrono::steady_clock::now();
+  const RunClock clock(stats_);
   std::vector<std::vector<Ticket>> inputs;
   for (size_t i = 0; i < map_inputs_; ++i) inputs.push_back(tickets_of(context, i, name_));
   const size_t batch = inputs[0].size();
@@ -140,8 +143,6 @@ void SiteNode::run(Context& context) {
     run_row(context, row, out);
     write_ticket(out, words + static_cast<int64_t>(n) * shape[1]);
   }
-  ++stats_.runs;
-  stats_.nanoseconds += std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count();
 }
 
 void SiteNode::run_row(Context& context, std::vector<Ticket>& tickets, Ticket& result) {
@@ -197,77 +198,79 @@ bool SiteNode::find_active(std::span<const MapInput> in, const MapShape& shape, 
 int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const MapShape& shape, SiteState& state,
                           const GateLevel& level, bool everything) {
   Resident& out = *state.out;
-  const Gate gate = level.gate;
-  std::vector<Run> runs;
+  std::vector<Run> runs, pieces;
   state.active.runs(runs);
   int64_t active = 0;
   for (const Run& r : runs) active += r.n;
-  const double macs = macs_per_site(in, shape);
-  stats_.keyframes += everything;
-  if (gate != Gate::kAll) {
-    stats_.sites += out.sites();
-    stats_.active += active;
-    stats_.macs_dense += static_cast<int64_t>(macs * static_cast<double>(out.sites()));
-    stats_.macs_done += static_cast<int64_t>(macs * static_cast<double>(active));
-  }
-  if (active == 0) {
-    if (fails_now()) fail("stopped by the test hook");
-    return 0;
-  }
-  prepare(in, shape, state, gate == Gate::kAll);
-  state.next.clear();
-  std::vector<Run> pieces;
-  std::vector<Block> blocks = cut_blocks(runs, block_sites(shape.channels, kernels_.gemm_tile), pieces);
+  const bool fresh = level.gate == Gate::kAll;
+  count(in, shape, out.sites(), active, everything, fresh);
   const bool broken = fails_now();
-  if (broken) blocks.resize(blocks.size() / 2);
+  if (active == 0 && broken) fail("stopped by the test hook");
+  if (active == 0) return 0;
 
-  const int64_t count = static_cast<int64_t>(blocks.size());
+  const bool whole = level.gate == Gate::kExact && active == out.sites();
+  const bool unseen = whole && state.restless % kProbeEvery != 0;
+  const GateLevel used = {unseen ? Gate::kAll : level.gate, level.limit};
+  prepare(in, shape, state, fresh);
+  state.next.clear();
+  std::vector<Block> blocks = cut_blocks(runs, block_sites(shape.channels, kernels_.gemm_tile), pieces);
+  if (broken) blocks.resize(blocks.size() / 2);
+  const int64_t n = static_cast<int64_t>(blocks.size());
   const double total = nanoseconds_per_site(in, shape) * static_cast<double>(active);
-  const int32_t tasks = static_cast<int32_t>(std::clamp<int64_t>(
-      static_cast<int64_t>(total / kTaskNanoseconds), 1, std::min<int64_t>(kMaxTasks, std::max<int64_t>(count, 1))));
+  const int64_t most = std::clamp<int64_t>(n, 1, kMaxTasks);
+  const int64_t tasks = std::clamp<int64_t>(static_cast<int64_t>(total / kTaskNanoseconds), 1, most);
   std::atomic<int64_t> changed{0};
-  auto work = [&](int32_t task) {
+  parallel(context, static_cast<int32_t>(tasks), [&](int32_t task) {
     const FlushDenormals flush;
-    Scratch& scratch = Scratch::of_thread();
     int64_t mine = 0;
-    for (int64_t b = count * task / tasks; b < count * (task + 1) / tasks; ++b) {
-      const Block& block = blocks[b];
-      const int64_t first = static_cast<int64_t>(block.runs[0].y) * shape.width + block.runs[0].x;
-      const int64_t floats = static_cast<int64_t>(block.sites) * shape.channels;
-      float* fresh = out.row(first);
-      if (gate != Gate::kAll) {
-        scratch.fresh.grow(floats);
-        fresh = scratch.fresh.data();
-      }
-      rows(in, shape, state, block, scratch, fresh);
-      if (activation_.kind != Act::kNone) kernels_.activate(fresh, block.sites, shape.channels, activation_);
-      if (gate == Gate::kAll) continue;
-      for (const Run& r : block.runs) {
-        scratch.bits.resize(static_cast<size_t>(r.n + 63) / 64);
-        const CommitArgs args{fresh,
-                              out.row(static_cast<int64_t>(r.y) * shape.width + r.x),
-                              r.n,
-                              shape.channels,
-                              gate,
-                              level.limit,
-                              scratch.bits.data()};
-        const int64_t n = kernels_.commit(args);
-        if (n > 0) state.next.merge(r.y, r.x, r.n, scratch.bits.data());
-        mine += n;
-        fresh += static_cast<int64_t>(r.n) * shape.channels;
-      }
+    for (int64_t b = n * task / tasks; b < n * (task + 1) / tasks; ++b) {
+      mine += compute_block(in, shape, state, used, blocks[b]);
     }
     changed += mine;
-  };
-  parallel(context, tasks, work);
+  });
   if (broken) fail("stopped by the test hook");
-  if (gate == Gate::kAll) {
-    state.next.fill();
-    changed = out.sites();
-  } else {
-    stats_.changed += changed.load();
-  }
+  if (used.gate == Gate::kAll) state.next.fill();
+  const bool all = static_cast<double>(changed.load()) >= kRestlessShare * static_cast<double>(out.sites());
+  state.restless = whole && all ? state.restless + 1 : 0;
+  if (!fresh) stats_.changed += changed.load();
   return changed.load();
+}
+
+int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& shape, SiteState& state,
+                                const GateLevel& gate, const Block& block) const {
+  Resident& out = *state.out;
+  Scratch& scratch = Scratch::of_thread();
+  const auto held = [&](const Run& r) { return out.row(static_cast<int64_t>(r.y) * shape.width + r.x); };
+  // Every site is active where the gate is kAll, so a block's rows are neighbours and can be written in place.
+  float* fresh = held(block.runs[0]);
+  if (gate.gate != Gate::kAll) {
+    scratch.fresh.grow(static_cast<int64_t>(block.sites) * shape.channels);
+    fresh = scratch.fresh.data();
+  }
+  rows(in, shape, state, block, scratch, fresh);
+  if (activation_.kind != Act::kNone) kernels_.activate(fresh, block.sites, shape.channels, activation_);
+  if (gate.gate == Gate::kAll) return block.sites;
+  int64_t changed = 0;
+  for (const Run& r : block.runs) {
+    scratch.bits.resize(static_cast<size_t>(r.n + 63) / 64);
+    const int64_t n =
+        kernels_.commit({fresh, held(r), r.n, shape.channels, gate.gate, gate.limit, scratch.bits.data()});
+    if (n > 0) state.next.merge(r.y, r.x, r.n, scratch.bits.data());
+    changed += n;
+    fresh += static_cast<int64_t>(r.n) * shape.channels;
+  }
+  return changed;
+}
+
+void SiteNode::count(std::span<const MapInput> in, const MapShape& shape, int64_t sites, int64_t active,
+                     bool everything, bool fresh) {
+  stats_.keyframes += everything;
+  if (fresh) return;
+  const double macs = macs_per_site(in, shape);
+  stats_.sites += sites;
+  stats_.active += active;
+  stats_.macs_dense += static_cast<int64_t>(macs * static_cast<double>(sites));
+  stats_.macs_done += static_cast<int64_t>(macs * static_cast<double>(active));
 }
 
 }  // namespace rrm

@@ -36,6 +36,8 @@ struct SiteState : MapState {
   std::vector<InputMemory> memory;
   ChangeMap active;
   std::unique_ptr<Extra> extra;
+  // Exact runs in a row in which every site was active and nearly every row changed.
+  int32_t restless = 0;
 };
 
 // A stretch of output sites that is computed at once.
@@ -76,9 +78,13 @@ class SiteNode : public Node {
   void run_row(Context& context, std::vector<Ticket>& tickets, Ticket& out);
   // Sets state.active; true when every site is active.
   bool find_active(std::span<const MapInput> in, const MapShape& shape, SiteState& state, bool everything);
-  // The number of rows that changed.
+  // Computes the active sites; the number of rows that changed.
   int64_t compute(Context& context, std::span<const MapInput> in, const MapShape& shape, SiteState& state,
-                  const GateLevel& gate, bool everything);
+                  const GateLevel& level, bool everything);
+  int64_t compute_block(std::span<const MapInput> in, const MapShape& shape, SiteState& state, const GateLevel& gate,
+                        const Block& block) const;
+  void count(std::span<const MapInput> in, const MapShape& shape, int64_t sites, int64_t active, bool everything,
+             bool fresh);
 
   const size_t map_inputs_;
   GateAttributes gate_;

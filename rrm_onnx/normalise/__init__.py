@@ -14,6 +14,7 @@ import onnx_graphsurgeon as gs
 from rrm_onnx.common import default_opset
 from rrm_onnx.normalise.activations import join_activations
 from rrm_onnx.normalise.affine import fold_affine
+from rrm_onnx.normalise.focus import join_focus
 from rrm_onnx.normalise.fold import fold
 from rrm_onnx.normalise.forward import fold_forward
 from rrm_onnx.normalise.inputs import name_nodes, set_input_shapes, strip_initializers
@@ -23,6 +24,18 @@ from rrm_onnx.normalise.rearrange import join_shuffles
 from rrm_onnx.normalise.shapes import infer
 from rrm_onnx.normalise.spelling import respell
 from rrm_onnx.types import Normalised
+
+# In this order: a later step reads what an earlier one has written.
+STEPS = (
+    respell,
+    join_focus,
+    join_shuffles,
+    move_transposes,
+    fold_affine,
+    join_activations,
+    lift_points,
+    fold_forward,
+)
 
 
 def normalise(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Normalised:
@@ -40,7 +53,7 @@ def normalise(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] 
     name_nodes(folded)  # onnxruntime leaves the nodes of inlined functions without names
     graph = gs.import_onnx(infer(folded))
     opset = default_opset(model) or 0
-    for step in (respell, join_shuffles, move_transposes, fold_affine, join_activations, lift_points, fold_forward):
+    for step in STEPS:
         step(graph, opset)
         graph.cleanup().toposort()
     return Normalised(graph, header, opset)

@@ -159,13 +159,13 @@ Seen = tuple[tuple[tuple[int, int], ...], ...]
 class StreamState:
     """What one node keeps for one stream.
 
-    `loosest` is the largest tolerance factor since every row was last computed: once the factor falls below it, held
-    rows may be further off than the new factor allows, so every site has to be looked at again.
+    `tolerance` is the factor of the last run: when it falls, held rows may be further off than the new one allows, so
+    every site has to be looked at again.
     """
 
     resident: Resident = field(default_factory=Resident)
     seen: Seen = ()
-    loosest: float = 0.0
+    tolerance: float = 0.0
 
 
 class RrmOp(OpRun):
@@ -194,8 +194,11 @@ class StatefulOp(RrmOp):
         self.streams.clear()
 
     def commit(self, resident: Resident, fresh: Map, active: Sites, held_is_valid: bool, tolerance: float) -> None:
-        """Gate `fresh` into `resident` and make it usable. The scale is that of the first keyframe unless given."""
-        if not held_is_valid and resident.scale == 0:
+        """Gate `fresh` into `resident` and make it usable.
+
+        The scale, unless given, is the RMS of the first map of its shape; a keyframe after a failure leaves it.
+        """
+        if resident.rows.shape != fresh.shape or (not held_is_valid and resident.scale == 0):
             resident.scale = self.scale if self.scale > 0 else root_mean_square(fresh)
         limit = self.threshold * tolerance * resident.scale if self.gated else 0.0
         resident.write(fresh, active, limit if held_is_valid else None)
@@ -234,14 +237,14 @@ class SiteOp(StatefulOp):
         size = self.output_shape([m.shape for m in maps])
 
         held_is_valid = resident.usable and resident.rows.shape[:2] == size
-        everything = not held_is_valid or tolerance < state.loosest
+        everything = not held_is_valid or tolerance < state.tolerance
         active = np.ones(size, np.bool_) if everything else self._active(tickets, maps, state.seen, size)
         if active.any():
             # Whatever stops this run from here on, the next one starts from nothing.
             resident.usable = False
             self.commit(resident, self.dense(maps, constants), active, held_is_valid, tolerance)
         state.seen = seen
-        state.loosest = tolerance if everything else max(tolerance, state.loosest)
+        state.tolerance = tolerance
         return resident.ticket(stream, tolerance)
 
     def _state(self, stream: int, seen: Seen) -> StreamState:

@@ -76,11 +76,18 @@ def compiler() -> str | None:
     return os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
 
 
+def run_tool(command: list[str]) -> None:
+    """Runs a compiler or linker; what it printed is the error's text."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
+
+
 def object_file(folder: Path, source: Path, flags: list[str]) -> Path:
     """Compiles one source; returns the object's path."""
     target = folder / f"{source.stem}.o"
     command = [str(compiler()), *flags, *LEVEL_FLAGS.get(source.stem, []), "-c", str(source), "-o", str(target)]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    run_tool(command)
     return target
 
 
@@ -96,7 +103,7 @@ def build() -> Path:
         with ThreadPoolExecutor(2) as pool:
             objects = list(pool.map(lambda source: object_file(work, source, FLAGS), sources))
         command = [str(compiler()), "-shared", *map(str, objects), "-lm", "-o", str(work / "kernels.so")]
-        subprocess.run(command, check=True, capture_output=True, text=True)
+        run_tool(command)
         try:
             work.rename(folder)
         except OSError:  # another process was first

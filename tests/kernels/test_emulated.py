@@ -20,7 +20,7 @@ def test_aarch64_levels_agree_with_the_reference(tmp_path: Path) -> None:
     sources = [kernel_api.SOURCES / f"{name}.cc" for name in names]
     sources.append(kernel_api.HERE / "check_levels.cc")
     command = [COMPILER, *kernel_api.FLAGS, "-static", *map(str, sources), "-o", str(program)]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    kernel_api.run_tool(command)
     done = subprocess.run([EMULATOR, str(program)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert done.stdout.split("\n")[:2] == ["neon: ok", "portable: ok"]
