@@ -18,7 +18,8 @@ import pytest
 from cases import CASES, RANDOM, Case, changed, conv, frames, random_case
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from native import Native, Reference, assert_close, assert_same_bits, isa_levels, needs_library, rrm_model
+from native import OPSETS, Native, Reference, assert_close, assert_same_bits, isa_levels, needs_library, node, rrm_model
+from onnx import TensorProto, helper
 from toys import TOYS, Toy, toy_frames
 
 import rrm_onnx
@@ -132,12 +133,12 @@ def test_statistics_count_sites() -> None:
     session.run([x])
     nodes = {n["name"]: n for n in session.session.stats()["nodes"]}
     assert list(nodes) == ["Enter_x0", "node", "Exit_y"]
-    node = nodes["node"]
-    assert (node["op"], node["runs"], node["keyframes"], node["streams"]) == ("Conv", 2, 0, 1)
-    assert node["active"] == 9 and 0 < node["changed"] <= 9 and node["sites"] == 2 * 12 * 17
-    assert node["macs_done"] == 9 * node["macs_dense"] // node["sites"]
+    conv_stats = nodes["node"]
+    assert tuple(conv_stats[k] for k in ("op", "runs", "keyframes", "streams")) == ("Conv", 2, 0, 1)
+    assert conv_stats["active"] == 9 and 0 < conv_stats["changed"] <= 9 and conv_stats["sites"] == 2 * 12 * 17
+    assert conv_stats["macs_done"] == 9 * conv_stats["macs_dense"] // conv_stats["sites"]
     assert nodes["Enter_x0"]["changed"] == 1
-    assert node["state_bytes"] > 12 * 17 * 4
+    assert conv_stats["state_bytes"] > 12 * 17 * 4
 
 
 def test_nothing_changed_computes_nothing() -> None:
@@ -298,6 +299,44 @@ def test_one_stream_at_once_is_right_or_refused() -> None:
     assert not in_threads(play, play)
     for t, x in enumerate(video):
         assert_same_bits(session.session.run(None, feed(x, 0))[0], expected[t], f"frame {t}, alone again")
+
+
+# --- tickets that do not fit ------------------------------------------------------------------------------------------
+
+TICKET = helper.make_tensor_value_info("t", TensorProto.INT64, [None, None])
+
+
+def ticket_sessions() -> tuple[Native, Native]:
+    """A picture to a ticket, and a ticket to a picture, as two sessions."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None] * 4)
+    enter = node("Enter", ["x"], ["t"], "Enter_x", channels_last=0, threshold=0.0, scale=0.0)
+    leave = node("Exit", ["t"], ["x"], "Exit_x", channels_last=0)
+    graphs = helper.make_graph([enter], "in", [x], [TICKET]), helper.make_graph([leave], "out", [TICKET], [x])
+    first, second = (Native(helper.make_model(g, opset_imports=OPSETS, ir_version=10)) for g in graphs)
+    return first, second
+
+
+def test_a_ticket_of_an_older_version_is_refused() -> None:
+    enter, leave = ticket_sessions()
+    pictures = [np.full((1, 3, 4, 5), v, np.float32) for v in (1, 2)]
+    old, new = (enter.run([x])[0] for x in pictures)
+    assert reference_base.unpack(old)[0].segments[0].version == 1
+    with pytest.raises(Exception, match="at once"):
+        leave.run([old])
+    assert_same_bits(leave.run([new])[0], pictures[1], "the current ticket")
+
+
+def test_a_ticket_that_names_nothing_is_refused() -> None:
+    enter, leave = ticket_sessions()
+    good = enter.run([np.ones((1, 3, 4, 5), np.float32)])[0]
+    bad = [good + np.int64(8) * (np.arange(7) == 3), good[:, :6], good[:0], np.zeros((1, 7), np.int64)]
+    wide, tall = good.copy(), good.copy()
+    wide[0, 6] = 4  # channels [0, 4) of 3
+    tall[0, 2] += 1 << 32  # one row more than there is
+    for ticket in [*bad, wide, tall]:
+        with pytest.raises(Exception, match="rrm|Exit_x"):
+            leave.run([ticket])
+    assert leave.run([good])[0].sum() == 60
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------

@@ -87,9 +87,17 @@ class History(RuleBasedStateMachine):
         self.pictures.setdefault(stream, fresh)
         self.look()
 
-    @rule(seed=SEEDS, which=st.integers(0, 100), when=st.integers(1, 3))
-    def fail(self, seed: int, which: int, when: int) -> None:
-        """Some node fails in its `when`-th computation from now (one per row of the batch that gives it work)."""
+    @rule(
+        seed=SEEDS,
+        which=st.integers(0, 100),
+        when=st.integers(1, 3),
+        then=st.sampled_from(["nothing", "pixel", "box"]),
+    )
+    def fail(self, seed: int, which: int, when: int, then: str) -> None:
+        """Some node fails in its `when`-th computation from now (one per row of the batch that gives it work).
+
+        If the next picture differs again, nodes that the failed run did not get to have missed a whole version.
+        """
         nodes = [n for n in self.model.graph.node if n.domain == "rrm" and n.op_type not in VIEWS]
         self.arm(nodes[which % len(nodes)].name, when)
         for i in range(when):
@@ -100,6 +108,7 @@ class History(RuleBasedStateMachine):
                 assert "test" in str(error)
                 break
         self.disarm()
+        self.picture = changed(np.random.default_rng(seed), self.picture, then, "normal")
         self.look()
 
     @property
