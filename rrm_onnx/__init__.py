@@ -7,7 +7,8 @@
     for frame in frames:
         outputs = session.run(None, {"input": frame})
 
-Everything here is loaded on first use: converting needs no onnxruntime, running needs no graph library.
+Everything here is loaded on first use: importing the package needs neither onnxruntime nor a graph library, running
+a converted model needs no graph library.
 """
 
 from __future__ import annotations

@@ -100,6 +100,7 @@ def test_session_uses_the_level_that_was_asked_for(isa: str) -> None:
         assert len(set(bits.values())) > 1
 
 
+@pytest.mark.skipif(len(isa_levels()) < 2, reason="no choice of levels: onnxruntime before 1.24, or only one here")
 def test_unknown_level_is_refused() -> None:
     with pytest.raises(Exception, match="sse9"):
         Native(rrm_model(CASES[0]), "sse9")
@@ -334,7 +335,7 @@ def test_a_ticket_that_names_nothing_is_refused() -> None:
     wide[0, 6] = 4  # channels [0, 4) of 3
     tall[0, 2] += 1 << 32  # one row more than there is
     for ticket in [*bad, wide, tall]:
-        with pytest.raises(Exception, match="rrm|Exit_x"):
+        with pytest.raises(Exception, match="Exit_x"):
             leave.run([ticket])
     assert leave.run([good])[0].sum() == 60
 
