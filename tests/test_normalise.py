@@ -445,3 +445,34 @@ def test_missing_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeMissingError, match="onnxruntime is not installed") as caught:
         normalise(load(chain("Relu")))
     assert caught.value.hint == 'pip install "rrm_onnx[cpu]"'
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_rows_of_detection_heads_are_not_turned_twice(heads: int) -> None:
+    """Reshape to [N, C, sites], joined over sites, turned: the rows of the maps already lie that way."""
+    net = Net()
+    x = net.conv(net.input(), 8)
+    flat = []
+    for head in range(heads):
+        y = net.conv(x, 5, 8, strides=[head + 1] * 2)
+        flat.append(net.add("Reshape", y, net.const([1, 5, -1], np.int64)))
+    joined = net.add("Concat", *flat, axis=2) if heads > 1 else flat[0]
+    net.output(net.add("Transpose", joined, perm=[0, 2, 1], out="y"))
+    model = net.model()
+    ops = same_function(model)
+    assert ops["Transpose"] == heads
+    assert ops["Reshape"] == heads
+    converted = rrm_onnx.convert(model)
+    left = Counter(n.op_type for n in converted.graph.node if n.domain != "rrm")
+    assert left == Counter({"Reshape": heads} | ({"Concat": 1} if heads > 1 else {}))
+    exits = [n for n in converted.graph.node if n.op_type == "Exit"]
+    assert all(helper.get_node_attr_value(n, "channels_last") == 1 for n in exits)
+
+
+def test_flattened_maps_that_others_read_too_stay_as_they_are() -> None:
+    net = Net()
+    y = net.conv(net.conv(net.input(), 8), 5, 8)
+    flat = net.add("Reshape", y, net.const([1, 5, -1], np.int64), out="flat")
+    net.output(net.add("Transpose", flat, perm=[0, 2, 1], out="y"))
+    net.output("flat")
+    assert same_function(net.model())["Transpose"] == 1

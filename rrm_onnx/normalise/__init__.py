@@ -21,6 +21,7 @@ from rrm_onnx.normalise.inputs import name_nodes, set_input_shapes, strip_initia
 from rrm_onnx.normalise.layout import move_transposes
 from rrm_onnx.normalise.points import lift_points
 from rrm_onnx.normalise.rearrange import join_shuffles
+from rrm_onnx.normalise.rows import turn_rows
 from rrm_onnx.normalise.shapes import infer
 from rrm_onnx.normalise.spelling import respell
 from rrm_onnx.types import Normalised
@@ -31,6 +32,7 @@ STEPS = (
     join_focus,
     join_shuffles,
     move_transposes,
+    turn_rows,
     fold_affine,
     join_activations,
     lift_points,
