@@ -109,6 +109,8 @@ class Writer:
         key = f"{origin}{' (NHWC)' if channels_last else ''}"
         if key not in self.tickets:
             node = enter(origin, self.new_ticket(key, origin), channels_last, self.streams)
+            if any(node.name == made.name for made in self.nodes):  # the same tensor in the other layout
+                node = replace(node, name=f"{node.name}_nhwc" if channels_last else f"{node.name}_nchw")
             self.write(node, list(node.inputs))
         self.tickets[tensor] = self.tickets[key]
         return self.tickets[tensor]
@@ -142,12 +144,14 @@ class Writer:
         """Exit a tensor for its dense readers; a Transpose to NHWC among them becomes part of the Exit."""
         plain = tensor in self.outputs
         for reader in self.tensors[tensor].outputs:
-            if reader.name in self.absorbed:
+            # A reader in the body of an If or Loop reads the dense tensor by its name.
+            inside = any(reader is n for n in self.source.graph.nodes)
+            if reader.name in self.absorbed and inside:
                 continue
-            match = self.plan.matches.get(reader.name)
+            match = self.plan.matches.get(reader.name) if inside else None
             if match is not None and tensor in match.inputs:
                 continue
-            if reader.op == "Transpose" and list(reader.attrs.get("perm", ())) == TO_NHWC:
+            if inside and reader.op == "Transpose" and list(reader.attrs.get("perm", ())) == TO_NHWC:
                 self.write(leave(reader.outputs[0].name, self.tickets[tensor], True))
                 self.absorbed.add(reader.name)
             else:
@@ -157,11 +161,17 @@ class Writer:
 
     def constant(self, name: str, values: np.ndarray) -> str:
         """The initializer with these values: the source's own, or a new one."""
+        values = np.ascontiguousarray(values, np.float32)
         own = self.tensors.get(name)
-        if isinstance(own, gs.Constant):
+        if isinstance(own, gs.Constant) and same_bits(np.asarray(own.values), values):
             return name
-        if name not in self.initializers:
-            self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(values, np.float32), name)
+        made = self.initializers.get(name)
+        if made is not None and same_bits(numpy_helper.to_array(made), values):
+            return name
+        if own is not None or made is not None:  # a name of the source's, or ours for other values
+            name = free_name(name, self.taken)
+        self.taken.add(name)
+        self.initializers[name] = numpy_helper.from_array(values, name)
         return name
 
     def write(self, node: RrmNode, inputs: list[str] | None = None) -> None:
@@ -229,10 +239,16 @@ def captured(nodes: list[onnx.NodeProto]) -> set[str]:
     return names
 
 
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
 def add_stream_inputs(graph: onnx.GraphProto) -> None:
     """rrm_stream (default: row i is stream i; one row where the batch is dynamic), rrm_reset, rrm_tolerance."""
-    dims = graph.input[0].type.tensor_type.shape.dim
-    batch = dims[0].dim_value if dims and dims[0].dim_value else None
+    dims = {i.name: i.type.tensor_type.shape.dim for i in graph.input}
+    entering = {n.input[0] for n in graph.node if n.op_type == "EnterStream"}
+    batches = {dims[t][0].dim_value or None if dims.get(t) else None for t in entering}
+    batch = batches.pop() if len(batches) == 1 else None
     stream, reset, tolerance = STREAM_INPUTS
     defaults = {
         stream: np.arange(batch or 1, dtype=np.int64),

@@ -87,13 +87,14 @@ def merged(fact: EdgeFact, known: EdgeFact | None) -> EdgeFact:
 def fuse_activations(graph: gs.Graph, decisions: Mapping[str, Decision]) -> dict[str, Decision]:
     """The decisions with single-reader activations moved into the node before; absorbed nodes have no entry."""
     outputs = {t.name for t in graph.outputs}
+    own = {id(node) for node in graph.nodes}
     fused = dict(decisions)
     for node in graph.nodes:
         match_ = fused.get(node.name)
         if not isinstance(match_, Match) or not match_.takes_activation or node.outputs[0].name in outputs:
             continue
         readers = node.outputs[0].outputs
-        if len(readers) != 1:
+        if len(readers) != 1 or id(readers[0]) not in own:  # a reader in a subgraph is none of ours
             continue
         activation = fused.get(readers[0].name)
         if isinstance(activation, Match) and activation.emits[0].op == "Activation":

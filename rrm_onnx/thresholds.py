@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import numbers
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -86,7 +87,7 @@ def entry(name: str, value: Any) -> Gate:
 
 def limit(value: Any, what: str) -> float:
     """A finite number of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ThresholdsError(f"{what} is not a number: {value!r}")
     if not math.isfinite(value) or value < 0:
         raise ThresholdsError(f"{what} is {value}", hint="use 0 for exact, or a small positive number such as 0.02")

@@ -21,8 +21,7 @@ inline ort::OrtStatus* status_of(const ort::OrtApi& api, const std::exception_pt
   try {
     std::rethrow_exception(caught);
   } catch (const Error& e) {
-    const std::string hint = e.hint().empty() ? "" : "\nhint: " + e.hint();
-    return api.CreateStatus(ort::kInvalidArgument, (std::string(e.what()) + hint).c_str());
+    return api.CreateStatus(ort::kInvalidArgument, e.full());
   } catch (const std::bad_alloc&) {
     return api.CreateStatus(ort::kFail, "rrm: out of memory\nhint: use fewer streams or a smaller picture");
   } catch (const std::exception& e) {

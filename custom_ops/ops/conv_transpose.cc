@@ -31,7 +31,9 @@ class ConvTranspose final : public SiteNode {
     const bool fits = w.dtype == Dtype::kFloat && b.dtype == Dtype::kFloat && w.shape.size() == 4 && group_ > 0 &&
                       extra.size() == 2 && w.shape[0] % group_ == 0 && w.shape[2] * w.shape[3] == geometry_.taps() &&
                       b.count() == w.shape[1] * group_;
-    if (!fits) fail("weights, bias and attributes do not fit together");
+    if (!geometry_.explicit_pads()) fail("auto_pad is not supported");
+    if (!fits || extra[0] < 0 || extra[1] < 0 || std::max(extra[0], extra[1]) > 1 << 20)
+      fail("weights, bias and attributes do not fit together");
     in_ = static_cast<int32_t>(w.shape[0]);
     group_out_ = static_cast<int32_t>(w.shape[1]);
     for (int a = 0; a < 2; ++a) output_padding_[a] = static_cast<int32_t>(extra[a]);

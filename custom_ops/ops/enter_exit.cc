@@ -173,9 +173,15 @@ class EnterStream final : public Enter {
     }
     return out;
   }
-  bool reset_of(Context& context) const override { return *context.input(2).as<bool>(); }
+  bool reset_of(Context& context) const override {
+    const Dense reset = context.input(2);
+    if (reset.dtype != Dtype::kBool || reset.count() != 1) fail("rrm_reset must be one bool");
+    return *reset.as<bool>();
+  }
   float factor_of(Context& context) const override {
-    const float factor = *context.input(3).as<float>();
+    const Dense tolerance = context.input(3);
+    if (tolerance.dtype != Dtype::kFloat || tolerance.count() != 1) fail("rrm_tolerance must be one float32");
+    const float factor = *tolerance.as<float>();
     if (!(factor >= 0) || std::isinf(factor)) fail("rrm_tolerance must be a finite number, 0 or more");
     return factor;
   }

@@ -24,7 +24,10 @@ Geometry::Geometry(const Attributes& attributes) {
   read_pair(attributes, "dilations", dilation_);
   const std::vector<int64_t> pads = attributes.integers("pads");
   if (pads.size() != 4) throw Error("rrm node '" + attributes.node_name() + "': pads needs four numbers");
-  for (int i = 0; i < 4; ++i) pads_[i] = static_cast<int32_t>(pads[i]);
+  for (int i = 0; i < 4; ++i) {
+    if (pads[i] < 0 || pads[i] > 1 << 20) throw Error("rrm node '" + attributes.node_name() + "': pads out of range");
+    pads_[i] = static_cast<int32_t>(pads[i]);
+  }
   const std::string mode = attributes.text("auto_pad");
   auto_ = mode == "SAME_UPPER"   ? Auto::kSameUpper
           : mode == "SAME_LOWER" ? Auto::kSameLower

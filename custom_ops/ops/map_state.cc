@@ -32,14 +32,17 @@ bool MapState::begin(const MapShape& shape) {
 GateLevel MapState::level(const GateAttributes& gate, float factor, bool fresh) {
   tolerance = factor;
   const float rms = gate.threshold * factor * (gate.scale > 0 ? gate.scale : scale);
-  const Gate kind = fresh ? Gate::kAll : rms > 0 ? Gate::kRms : Gate::kExact;
-  return {kind, rms * rms * static_cast<float>(out->channels)};
+  const float limit = rms * rms * static_cast<float>(out->channels);
+  const Gate kind = fresh ? Gate::kAll : limit > 0 && std::isfinite(limit) ? Gate::kRms : Gate::kExact;
+  return {kind, limit};
 }
 
 void MapState::finish(const GateAttributes& gate, const Kernels& kernels, int64_t changed, bool fresh) {
-  if (fresh && gate.threshold > 0 && gate.scale <= 0 && scale <= 0) {
+  // A first frame that is black, or not finite, has no scale to give: the next one that changes something is asked.
+  if ((fresh || changed > 0) && gate.threshold > 0 && gate.scale <= 0 && scale <= 0) {
     const double n = static_cast<double>(std::max<int64_t>(out->rows.size(), 1));
-    scale = static_cast<float>(std::sqrt(kernels.sum_squares(out->rows.data(), out->rows.size()) / n));
+    const double rms = std::sqrt(kernels.sum_squares(out->rows.data(), out->rows.size()) / n);
+    scale = std::isfinite(rms) ? static_cast<float>(rms) : 0.0f;
   }
   if (changed > 0 || fresh) {
     std::swap(out->map, next);

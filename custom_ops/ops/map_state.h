@@ -34,7 +34,7 @@ struct GateLevel {
 struct MapState {
   OwnedResident out;
   ChangeMap next;       // the change map in the making
-  float scale = 0;      // measured on the first keyframe, where the node has none of its own
+  float scale = 0;      // measured on the first frame that has one, where the node has none of its own
   float tolerance = 0;  // the ticket's factor in the run before
   std::atomic<int64_t> bytes{0};
 

@@ -45,7 +45,7 @@ void InputMemory::resolve(const Ticket& ticket, MapInput& out) {
 }
 
 void InputMemory::compare(const Ticket& ticket, MapInput& out) const {
-  out.everything = seen_.size() != ticket.segments.size();
+  out.everything = seen_.size() != ticket.segments.size() || height_ != ticket.height || width_ != ticket.width;
   out.one = nullptr;
   bool many = false;
   for (size_t i = 0; i < ticket.segments.size(); ++i) {
@@ -76,6 +76,8 @@ bool InputMemory::replaced(const Ticket& ticket) const {
 }
 
 void InputMemory::consumed(const Ticket& ticket) {
+  height_ = ticket.height;
+  width_ = ticket.width;
   seen_.clear();
   for (const Segment& s : ticket.segments) seen_.push_back({s.id, s.version});
 }

@@ -123,6 +123,8 @@ class InputMemory {
     int64_t id;
     int64_t version;
   };
+  int32_t height_ = 0;  // of the map that was seen: in another size the same bits mean other windows
+  int32_t width_ = 0;
   std::vector<Seen> seen_;
   std::vector<std::shared_ptr<Resident>> links_;
 };

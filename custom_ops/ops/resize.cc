@@ -99,14 +99,14 @@ class Resize final : public SiteNode {
   int32_t nearest(float x) const {
     if (nearest_ == "floor") return static_cast<int32_t>(std::floor(x));
     if (nearest_ == "ceil") return static_cast<int32_t>(std::ceil(x));
-    if (nearest_ == "round_prefer_ceil") return static_cast<int32_t>(std::floor(x + 0.5f));
+    if (nearest_ == "round_prefer_ceil") return static_cast<int32_t>(std::floor(x)) + (x - std::floor(x) >= 0.5f);
     return static_cast<int32_t>(std::ceil(x - 0.5f));
   }
 
   void fill(int index, int32_t in_size, int32_t out_size, Axis& axis) const {
     const float scale =
         sizes_.size() == 2 ? static_cast<float>(out_size) / static_cast<float>(in_size) : scales_[index];
-    axis.in_size = in_size;
+    axis.in_size = -1;  // until it is complete
     axis.source.lo.resize(out_size);
     axis.source.hi.resize(out_size);
     axis.t.resize(out_size);
@@ -122,6 +122,7 @@ class Resize final : public SiteNode {
       axis.source.hi[i] = std::min(lo + 1, in_size - 1);
       axis.t[i] = x - static_cast<float>(lo);
     }
+    axis.in_size = in_size;
   }
 
   void point(const MapInput& in, const Piece& piece, const Tables& tables, const Block& block, int32_t taps,

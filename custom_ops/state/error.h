@@ -10,13 +10,15 @@ namespace rrm {
 
 class Error : public std::exception {
  public:
-  explicit Error(std::string message, std::string hint = {}) : message_(std::move(message)), hint_(std::move(hint)) {}
+  explicit Error(std::string message, const std::string& hint = {})
+      : message_(std::move(message)), full_(hint.empty() ? message_ : message_ + "\nhint: " + hint) {}
   const char* what() const noexcept override { return message_.c_str(); }
-  const std::string& hint() const noexcept { return hint_; }
+  // With the hint on a line of its own.
+  const char* full() const noexcept { return full_.c_str(); }
 
  private:
   std::string message_;
-  std::string hint_;
+  std::string full_;
 };
 
 }  // namespace rrm

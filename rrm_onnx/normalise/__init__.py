@@ -24,6 +24,7 @@ from rrm_onnx.normalise.rearrange import join_shuffles
 from rrm_onnx.normalise.rows import turn_rows
 from rrm_onnx.normalise.shapes import infer
 from rrm_onnx.normalise.spelling import respell
+from rrm_onnx.normalise.tools import unique_names
 from rrm_onnx.types import Normalised
 
 # In this order: a later step reads what an earlier one has written.
@@ -57,5 +58,6 @@ def normalise(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] 
     opset = default_opset(model) or 0
     for step in STEPS:
         step(graph, opset)
+        unique_names(graph)
         graph.cleanup().toposort()
     return Normalised(graph, header, opset)

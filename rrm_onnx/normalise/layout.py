@@ -112,6 +112,8 @@ def swap(graph: gs.Graph, first: gs.Node, second: gs.Node, position: int) -> boo
             values = np.ascontiguousarray(values.reshape((1,) * (4 - values.ndim) + values.shape).transpose(TO_NCHW))
         constants[1 - position] = gs.Constant(f"{other.name}/constant", values)
     x = first.inputs[0 if first is transpose else position]
+    if x.shape is None or len(x.shape) != 4:  # a constant may have widened the rank
+        return False
     end = second.outputs[0]
     down = second is other  # the elementwise node comes first then, and the tensor between has its type and NCHW order
     outside = end if down else x

@@ -39,6 +39,9 @@ def lift_branch(graph: gs.Graph, root: gs.Node) -> None:
     """`root` turns a vector into a 1x1 map: compute that map from the 1x1 map that the vector came from."""
     if any(root.outputs[0] is o for o in graph.outputs) or not liftable(root.inputs[0], DEEPEST):
         return
+    after, before = root.outputs[0].shape, root.inputs[0].shape
+    if after is None or before is None or list(after[:2]) != list(before[:2]):  # it moves channels
+        return
     lifted: dict[str, gs.Tensor] = {}
     point = lift(graph, root.inputs[0], lifted)
     output = root.outputs[0]

@@ -28,7 +28,9 @@ def global_pool(graph: gs.Graph, node: gs.Node) -> None:
     axes: Any = node.attrs.get("axes")
     if axes is None and len(node.inputs) > 1:
         axes = values_of(node.inputs[1])
-    if axes is None or x.shape is None or len(x.shape) != 4 or not int(node.attrs.get("keepdims", 1)):
+    if x.dtype != np.float32 or x.shape is None or len(x.shape) != 4:
+        return
+    if axes is None or not int(node.attrs.get("keepdims", 1)):
         return
     if sorted(int(a) % 4 for a in np.asarray(axes).ravel()) == [2, 3]:
         replace(graph, node, "GlobalAveragePool" if node.op == "ReduceMean" else "GlobalMaxPool", [x])
@@ -48,7 +50,7 @@ def clip(graph: gs.Graph, node: gs.Node, opset: int) -> None:
 def merge_clips(graph: gs.Graph, node: gs.Node, opset: int) -> None:
     """Clip of a Clip (or of a Relu) that nothing else reads -> one Clip."""
     first = producer(node.inputs[0])
-    if first is None:
+    if first is None or first.inputs[0].dtype != np.float32:
         return
     outer, inner = clip_range(node), clip_range(first)
     if outer is None or inner is None or not is_sole_reader(graph, node, first.outputs[0]):

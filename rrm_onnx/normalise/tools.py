@@ -9,6 +9,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from rrm_onnx.common import free_name
+
 
 def producer(tensor: gs.Tensor) -> gs.Node | None:
     """The node that makes a tensor; None for inputs and constants."""
@@ -81,6 +83,17 @@ def retire(node: gs.Node) -> None:
     """Cut a node off: it makes nothing and reads nothing any more, and the next cleanup drops it."""
     node.inputs.clear()
     node.outputs.clear()
+
+
+def unique_names(graph: gs.Graph) -> None:
+    """Give constants that a step has made under a name already in use another name: a name stands for one tensor."""
+    owners: dict[str, gs.Tensor] = {t.name: t for t in (*graph.inputs, *graph.outputs)}
+    used = [t for node in graph.nodes for t in (*node.outputs, *node.inputs)]
+    # Tensors that the graph computes keep their names; so do constants that had theirs first.
+    for tensor in sorted(used, key=lambda t: isinstance(t, gs.Constant)):
+        if not tensor.is_empty() and owners.setdefault(tensor.name, tensor) is not tensor:
+            tensor.name = free_name(tensor.name, owners)
+            owners[tensor.name] = tensor
 
 
 def clip_range(node: gs.Node) -> tuple[float, float] | None:

@@ -37,6 +37,8 @@ def common_size(a: int | None, b: int | None, a_point: bool, b_point: bool) -> i
         return b if a_point else a
     if a is not None and b is not None and a != b:
         raise Refused("broadcast", f"sizes {a} and {b} along one axis, only 1x1 maps are broadcast")
+    if (a is None or b is None) and 1 in (a, b):
+        raise Refused("broadcast", "a size of 1 against an unknown one along one axis, only 1x1 maps are broadcast")
     return a if a is not None else b
 
 
@@ -47,6 +49,8 @@ def broadcast(a: EdgeFact, b: EdgeFact) -> EdgeFact:
         raise Refused("broadcast", f"{ca} and {cb} channels")
     if a.batch is not None and b.batch is not None and a.batch != b.batch:
         raise Refused("broadcast", f"batch sizes {a.batch} and {b.batch}")
+    if (a.batch is None) != (b.batch is None):
+        raise Refused("broadcast", f"batch size {a.batch or b.batch} against an unknown one")
     height = common_size(a.height, b.height, a.is_point, b.is_point)
     width = common_size(a.width, b.width, a.is_point, b.is_point)
     return out_fact(a if a.batch is not None else b, max(ca, cb), height, width)

@@ -81,6 +81,8 @@ class ResizeRule(OpRule):
             height, width = (int(v) for v in sizes)
             attributes |= {"scales": (), "sizes": (height, width)}
             return single(node, "Resize", (name,), attributes, out_fact(x, channels_of(x), height, width))
+        if old and scales is not None and attributes["mode"] == "nearest" and any(s < 1 and 1 / s % 1 for s in scales):
+            raise Refused("mode", "downsampling by a broken ratio, which opset 10 leaves to the runtime's rounding")
         if scales is None or not scales.size:
             raise Refused("parameter-not-constant", "neither scales nor sizes are given")
         sy, sx = spatial(node, [float(v) for v in scales.ravel()], "scales")
