@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import onnx
+import onnx_graphsurgeon as gs
 
 from rrm_onnx.common import source_hash
 from rrm_onnx.emit import emit
@@ -41,6 +42,17 @@ def run(model: str | os.PathLike[str] | onnx.ModelProto, options: Options | None
     result = report(source, normal.graph, plan, converted, limits.default)
     converted.metadata_props.add(key="rrm.report", value=result.to_json())
     return Converted(converted, result)
+
+
+def examine(model: str | os.PathLike[str] | onnx.ModelProto, options: Options | None = None) -> Report:
+    """The report of a conversion, also where there is nothing to convert. Raises RrmError as `run` does."""
+    options = options or Options()
+    source = load(model)
+    normal = normalise(source, options.input_shapes)
+    plan = partition(normal.graph, match(normal, options.skip))
+    if plan.regions:
+        return run(model, options).report
+    return report(source, normal.graph, plan, gs.export_onnx(normal.graph, do_type_check=False), 0.0)
 
 
 def convert(

@@ -12,14 +12,15 @@ import onnx
 
 from rrm_onnx import doctor, yardstick
 from rrm_onnx.cli import shell
-from rrm_onnx.cli.options import ModelPath, json_option
+from rrm_onnx.cli.options import SHAPE, ModelPath, json_option, shape
 from rrm_onnx.cli.report import show_report
 
 
 @click.command("inspect", short_help="Show what would convert, or what a converted model holds.")
 @click.argument("model", type=ModelPath)
+@click.option("--input-shape", "shapes", multiple=True, type=shape, metavar=SHAPE, help="For an open shape.")
 @json_option
-def inspect_command(model: pathlib.Path, as_json: bool) -> int:
+def inspect_command(model: pathlib.Path, shapes: tuple[tuple[str, tuple[int, ...]], ...], as_json: bool) -> int:
     """Show what would convert and what would stay as it is, with the reason; or what a converted model holds."""
     loaded = yardstick.load(model)
     ports = {"inputs": _ports(loaded, loaded.graph.input), "outputs": _ports(loaded, loaded.graph.output)}
@@ -32,9 +33,12 @@ def inspect_command(model: pathlib.Path, as_json: bool) -> int:
             show_report("how it was converted", report)
         shell.next_command("rrm-onnx", "verify", placeholder=f"ORIGINAL {model} --clip CLIP")
     else:
-        found = _original(model)
+        found = _original(model, dict(shapes) or None)
         show_report("what would be converted", found["report"])
-        shell.next_command("rrm-onnx", "convert", model)
+        if found["report"]["regions"]:
+            shell.next_command("rrm-onnx", "convert", model)
+        else:
+            shell.note("nothing to convert: every operator stays as it is")
     if as_json:
         shell.data({"model": str(model), **ports, **found})
     return shell.OK
@@ -53,11 +57,11 @@ def _show_gates(gates: list[dict[str, Any]]) -> None:
         shell.table("gates", ("node", "threshold", "scale (0: the first frame's)"), rows)
 
 
-def _original(model: pathlib.Path) -> dict[str, Any]:
+def _original(model: pathlib.Path, shapes: dict[str, tuple[int, ...]] | None) -> dict[str, Any]:
     from rrm_onnx import pipeline
     from rrm_onnx.types import Options
 
-    return {"converted": False, "report": pipeline.run(model, Options()).report.to_dict()}
+    return {"converted": False, "report": pipeline.examine(model, Options(input_shapes=shapes)).to_dict()}
 
 
 def _converted(model: onnx.ModelProto) -> dict[str, Any]:
