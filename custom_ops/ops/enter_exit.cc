@@ -56,11 +56,7 @@ class Enter : public Node {
 
   void reset() override { streams_.drop_all(); }
   int64_t streams() override { return streams_.count(); }
-  int64_t state_bytes() override {
-    int64_t n = 0;
-    streams_.each([&](EnterState& s) { n += s.bytes.load(); });
-    return n;
-  }
+  int64_t state_bytes() override { return streams_.bytes(); }
   float threshold() const override { return gate_.threshold; }
   float scale() override { return gate_.scale; }
 
@@ -220,11 +216,7 @@ class Exit final : public Node {
 
   void reset() override { streams_.drop_all(); }
   int64_t streams() override { return streams_.count(); }
-  int64_t state_bytes() override {
-    int64_t n = 0;
-    streams_.each([&](ExitState& s) { n += s.bytes.load(); });
-    return n;
-  }
+  int64_t state_bytes() override { return streams_.bytes(); }
 
  private:
   void write(Context& context, const Ticket& ticket, float* out) {

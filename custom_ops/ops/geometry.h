@@ -32,14 +32,6 @@ class Geometry {
   enum class Auto { kNotSet, kSameUpper, kSameLower, kValid } auto_;
 };
 
-// The row that tap (ky, kx) of output site (y, x) reads, or -1 when it lies in the padding.
-inline int64_t tap_site(const Window& w, int32_t y, int32_t x, int32_t ky, int32_t kx, int32_t height, int32_t width) {
-  const int32_t iy = y * w.stride[0] - w.pad[0] + ky * w.dilation[0];
-  const int32_t ix = x * w.stride[1] - w.pad[1] + kx * w.dilation[1];
-  if (iy < 0 || iy >= height || ix < 0 || ix >= width) return -1;
-  return static_cast<int64_t>(iy) * width + ix;
-}
-
 // pointers[tap * block.sites + m] = row of the piece that tap reads for the block's m-th site; `outside` in the
 // padding.
 void point_taps(const MapInput& in, const Piece& piece, const Window& window, const Block& block, const float* outside,

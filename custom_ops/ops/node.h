@@ -156,10 +156,11 @@ class Streams {
     std::lock_guard lock(mutex_);
     states_.clear();
   }
-  template <typename Visit>
-  void each(Visit visit) {
+  int64_t bytes() {
     std::lock_guard lock(mutex_);
-    for (auto& [id, state] : states_) visit(*state);
+    int64_t n = 0;
+    for (auto& [id, state] : states_) n += state->bytes.load();
+    return n;
   }
   int64_t count() {
     std::lock_guard lock(mutex_);

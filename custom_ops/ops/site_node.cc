@@ -114,11 +114,7 @@ void SiteNode::read_activation(const Attributes& attributes) {
   }
 }
 
-int64_t SiteNode::state_bytes() {
-  int64_t n = 0;
-  streams_.each([&](SiteState& s) { n += s.bytes.load(); });
-  return n;
-}
+int64_t SiteNode::state_bytes() { return streams_.bytes(); }
 
 double SiteNode::nanoseconds_per_site(std::span<const MapInput> in, const MapShape& shape) const {
   int32_t floats = 2 * shape.channels;
