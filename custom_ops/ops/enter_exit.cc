@@ -12,10 +12,12 @@ namespace rrm {
 namespace {
 
 // Rows of this many floats together are worth a thread of their own.
-constexpr int64_t kFloatsPerTask = 256 * 1024;
+constexpr int64_t kFloatsPerTask = 192 * 1024;
+
+constexpr int32_t kMaxTasks = 8;
 
 int32_t tasks_for(int64_t floats, int32_t rows) {
-  return static_cast<int32_t>(std::clamp<int64_t>(floats / kFloatsPerTask, 1, std::clamp(rows, 1, 8)));
+  return static_cast<int32_t>(std::clamp<int64_t>(floats / kFloatsPerTask, 1, std::clamp(rows, 1, kMaxTasks)));
 }
 
 struct EnterState : MapState {
@@ -231,7 +233,7 @@ class Exit final : public Node {
     const int64_t floats = in.sites() * in.channels;
     if (!same) state->planar_valid = false;
     if (same && state->planar_valid) {
-      std::memcpy(out, state->planar.data(), static_cast<size_t>(floats) * sizeof(float));
+      copy_flat(context, state->planar.data(), floats, out);
       return;
     }
     copy_out(context, in, out);
@@ -242,6 +244,14 @@ class Exit final : public Node {
     }
     state->planar_valid = same && !channels_last_;
     state->memory.consumed(ticket);
+  }
+
+  static void copy_flat(Context& context, const float* from, int64_t floats, float* out) {
+    const int32_t tasks = tasks_for(floats, kMaxTasks);
+    parallel(context, tasks, [&](int32_t task) {
+      const int64_t first = floats * task / tasks, end = floats * (task + 1) / tasks;
+      std::memcpy(out + first, from + first, static_cast<size_t>(end - first) * sizeof(float));
+    });
   }
 
   void copy_out(Context& context, const MapInput& in, float* out) const {

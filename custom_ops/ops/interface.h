@@ -1,20 +1,48 @@
 // What a node may ask of the runtime. api/ implements it on ONNX Runtime's C API; nothing below api/ knows that API.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "state/error.h"
+
 namespace rrm {
 
 enum class Dtype { kFloat, kUint8, kInt64, kBool, kOther };
+
+// Sizes of a tensor. They lie in place: every node looks at some in every run.
+class Dims {
+ public:
+  static constexpr size_t kMax = 8;
+  Dims() = default;
+  explicit Dims(std::span<const int64_t> sizes) {
+    resize(sizes.size());
+    std::copy(sizes.begin(), sizes.end(), sizes_.begin());
+  }
+  void resize(size_t n) {
+    if (n > kMax) throw Error("rrm: a tensor of more than 8 dimensions");
+    size_ = n;
+  }
+  size_t size() const { return size_; }
+  int64_t* data() { return sizes_.data(); }
+  int64_t operator[](size_t i) const { return sizes_[i]; }
+  const int64_t* begin() const { return sizes_.data(); }
+  const int64_t* end() const { return sizes_.data() + size_; }
+
+ private:
+  std::array<int64_t, kMax> sizes_{};
+  size_t size_ = 0;
+};
 
 // A dense tensor of the runtime's; the data belongs to it.
 struct Dense {
   const void* data = nullptr;
   Dtype dtype = Dtype::kOther;
-  std::vector<int64_t> shape;
+  Dims shape;
 
   template <typename T>
   const T* as() const {

@@ -97,17 +97,4 @@ ReadLocks::ReadLocks(std::span<const MapInput> inputs) {
   }
 }
 
-std::vector<Ticket> tickets_of(Context& context, size_t i, const std::string& node) {
-  const Dense words = context.input(i);
-  if (words.dtype != Dtype::kInt64 || words.shape.size() != 2) {
-    throw Error("rrm node '" + node + "': input " + std::to_string(i) + " is not a ticket",
-                "feed converted models only through their own inputs");
-  }
-  std::vector<Ticket> tickets(static_cast<size_t>(words.shape[0]));
-  for (size_t n = 0; n < tickets.size(); ++n) {
-    read_ticket(words.as<int64_t>() + n * words.shape[1], words.shape[1], tickets[n]);
-  }
-  return tickets;
-}
-
 }  // namespace rrm

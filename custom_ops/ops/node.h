@@ -176,7 +176,4 @@ class Streams {
 extern const char kTwoRuns[];
 extern const char kTwoRunsHint[];
 
-// The tickets of input i, one per batch row.
-std::vector<Ticket> tickets_of(Context& context, size_t i, const std::string& node);
-
 }  // namespace rrm

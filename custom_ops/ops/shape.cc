@@ -3,6 +3,7 @@
 #include <array>
 
 #include "ops/factories.h"
+#include "ops/ticket_node.h"
 
 namespace rrm {
 namespace {

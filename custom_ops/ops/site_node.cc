@@ -97,7 +97,7 @@ Scratch& Scratch::of_thread() {
 }
 
 SiteNode::SiteNode(const Attributes& attributes, const Kernels& kernels, size_t map_inputs)
-    : Node(attributes, kernels), map_inputs_(map_inputs) {}
+    : TicketNode(attributes, kernels), map_inputs_(map_inputs) {}
 
 void SiteNode::read_activation(const Attributes& attributes) {
   activation_params_ = attributes.reals("activation_params");
@@ -122,26 +122,7 @@ double SiteNode::nanoseconds_per_site(std::span<const MapInput> in, const MapSha
   return 2.0 + 0.3 * floats + (activation_.kind >= Act::kSigmoid ? 1.0 * shape.channels : 0.0);
 }
 
-void SiteNode::run(Context& context) {
-  const RunClock clock(stats_);
-  std::vector<std::vector<Ticket>> inputs;
-  for (size_t i = 0; i < map_inputs_; ++i) inputs.push_back(tickets_of(context, i, name_));
-  const size_t batch = inputs[0].size();
-  for (const auto& t : inputs) {
-    if (t.size() != batch) fail("its inputs have different batch sizes");
-  }
-  std::vector<Ticket> row(map_inputs_);
-  const std::array<int64_t, 2> shape = {static_cast<int64_t>(batch), ticket_words(1)};
-  int64_t* words = context.output_i64(shape);
-  for (size_t n = 0; n < batch; ++n) {
-    for (size_t i = 0; i < map_inputs_; ++i) row[i] = std::move(inputs[i][n]);
-    Ticket out;
-    run_row(context, row, out);
-    write_ticket(out, words + static_cast<int64_t>(n) * shape[1]);
-  }
-}
-
-void SiteNode::run_row(Context& context, std::vector<Ticket>& tickets, Ticket& result) {
+Answer SiteNode::answer(Context& context, std::span<const Ticket> tickets) {
   const int64_t stream = tickets[0].stream;
   for (const Ticket& t : tickets) {
     if (t.stream != stream) fail("its inputs belong to different streams");
@@ -171,8 +152,7 @@ void SiteNode::run_row(Context& context, std::vector<Ticket>& tickets, Ticket& r
     if (fails_now()) fail("stopped by the test hook");
     const MapShape held_shape = {state.out->height, state.out->width, state.out->channels};
     count(in, held_shape, state.out->sites(), 0, false, false);
-    result = state.ticket(stream, tickets[0].tolerance);
-    return;
+    return answer_of(in, held_shape, state, tickets[0]);
   }
   const MapShape shape = out_shape(in);
   const bool fresh = state.begin(shape);
@@ -183,7 +163,14 @@ void SiteNode::run_row(Context& context, std::vector<Ticket>& tickets, Ticket& r
   state.finish(gate_, kernels_, changed, fresh);
   for (size_t i = 0; i < map_inputs_; ++i) state.memory[i].consumed(tickets[i]);
   state.bytes += state.active.bytes() + (state.extra ? state.extra->bytes() : 0);
-  result = state.ticket(stream, tickets[0].tolerance);
+  return answer_of(in, shape, state, tickets[0]);
+}
+
+Answer SiteNode::answer_of(std::span<const MapInput> in, const MapShape& shape, const SiteState& state,
+                           const Ticket& like) const {
+  const int64_t sites = state.out->sites();
+  return {state.ticket(like.stream, like.tolerance), sites,
+          static_cast<int64_t>(macs_per_site(in, shape) * static_cast<double>(sites))};
 }
 
 bool SiteNode::find_active(std::span<const MapInput> in, const MapShape& shape, SiteState& state, bool everything) {

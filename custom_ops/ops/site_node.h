@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "ops/map_state.h"
-#include "ops/node.h"
+#include "ops/ticket_node.h"
 
 namespace rrm {
 
@@ -46,10 +46,9 @@ struct Block {
   int32_t sites;
 };
 
-class SiteNode : public Node {
+class SiteNode : public TicketNode {
  public:
   SiteNode(const Attributes& attributes, const Kernels& kernels, size_t map_inputs);
-  void run(Context& context) override;
   void reset() override { streams_.drop_all(); }
   int64_t state_bytes() override;
   int64_t streams() override { return streams_.count(); }
@@ -75,7 +74,10 @@ class SiteNode : public Node {
   void read_activation(const Attributes& attributes);
 
  private:
-  void run_row(Context& context, std::vector<Ticket>& tickets, Ticket& out);
+  size_t ticket_inputs(const Context&) const final { return map_inputs_; }
+  Answer answer(Context& context, std::span<const Ticket> tickets) final;
+  Answer answer_of(std::span<const MapInput> in, const MapShape& shape, const SiteState& state,
+                   const Ticket& like) const;
   // Sets state.active; true when every site is active.
   bool find_active(std::span<const MapInput> in, const MapShape& shape, SiteState& state, bool everything);
   // Computes the active sites; the number of rows that changed.

@@ -30,7 +30,7 @@ struct Tensor {
   Dense dense() const {
     Dense d;
     d.dtype = dtype;
-    d.shape = shape;
+    d.shape = Dims(shape);
     d.data = dtype == Dtype::kFloat   ? static_cast<const void*>(f.data())
              : dtype == Dtype::kInt64 ? static_cast<const void*>(i.data())
                                       : b.data();
