@@ -99,6 +99,12 @@ RRM_ALWAYS_INLINE void GemmPiece(Tile<R, NV, H>& acc, const float* const* rows, 
 // R rows from m on, one panel; out is the panel's first output of row m, n floats of it exist.
 template <int R, int NV, int H>
 void GemmTile(const GemmArgs& g, int m, const float* w, float* out, int n) {
+  if (g.ahead != nullptr) {
+    const int64_t first = out - g.out - m * g.out_stride;
+    for (int r = 0; r < R; ++r) {
+      for (int v = 0; v < NV + H; ++v) Prefetch(g.ahead[m + r] + first + v * kLanes);
+    }
+  }
   Tile<R, NV, H> acc;
 #pragma GCC unroll 24
   for (int r = 0; r < R; ++r) {

@@ -34,6 +34,7 @@ constexpr Kernels MakeTable(const char* name) {
       .gemm = Gemm,
       .gemm_tile = kGemmTile,
       .depthwise = Depthwise,
+      .depthwise_run = DepthwiseRun,
       .window_max = WindowMax,
       .window_weighted = WindowWeighted,
       .binary = Binary,

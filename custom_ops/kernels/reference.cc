@@ -45,6 +45,20 @@ void Depthwise(const DepthwiseArgs& g) {
   }
 }
 
+void DepthwiseRun(const DepthwiseRunArgs& g) {
+  for (int m = 0; m < g.sites; ++m) {
+    for (int j = 0; j < g.c; ++j) {
+      float sum = g.bias[j];
+      for (int t = 0; t < g.kernel_h * g.kernel_w; ++t) {
+        const float* band = g.bands[t / g.kernel_w];
+        if (band == nullptr) continue;
+        sum += band[m * g.step + t % g.kernel_w * g.tap + j] * g.w[static_cast<int64_t>(t) * g.c + j];
+      }
+      g.out[m * g.out_stride + j] = sum;
+    }
+  }
+}
+
 float Larger(float a, float b) { return a > b ? a : b; }
 float Smaller(float a, float b) { return a < b ? a : b; }
 
@@ -252,6 +266,7 @@ extern const Kernels kReference = {
     .gemm = Gemm,
     .gemm_tile = 1,
     .depthwise = Depthwise,
+    .depthwise_run = DepthwiseRun,
     .window_max = WindowMax,
     .window_weighted = WindowWeighted,
     .binary = Binary,

@@ -54,6 +54,7 @@ enum class Gate : int32_t { kAll, kExact, kRms };
 // out[m][j] = bias[j] + sum_k a[m][k] * w[k][j], k ascending, accumulators start at bias.
 // Row m of a is made of `pieces` pieces: piece p begins at rows[p * rows_stride + m] and has lens[p] floats.
 // sum(lens) == the k that `packed` was made for. Output row m begins at out + m * out_stride, n floats.
+// ahead: null, or rows of n floats, one per site, that the caller touches next: they are fetched meanwhile.
 struct GemmArgs {
   const float* const* rows;
   int64_t rows_stride;
@@ -65,6 +66,7 @@ struct GemmArgs {
   int32_t n;
   float* out;
   int64_t out_stride;
+  const float* const* ahead;
 };
 
 // out[m][j] = bias[j] + sum_t rows[t * rows_stride + m][j] * w[t * c + j], t ascending. Null rows count as zero and
@@ -79,6 +81,24 @@ struct DepthwiseArgs {
   int32_t c;
   float* out;
   int64_t out_stride;
+};
+
+// The same where the sites are neighbours and no window hangs over the left or right edge. Tap (ky, kx) of site m is
+// the row at bands[ky] + m * step + kx * tap; a null band lies outside and is skipped. Equal bits with depthwise.
+// ahead: as in GemmArgs.
+struct DepthwiseRunArgs {
+  const float* const* bands;
+  int32_t kernel_h;
+  int32_t kernel_w;
+  int64_t step;
+  int64_t tap;
+  int32_t sites;
+  const float* w;
+  const float* bias;
+  int32_t c;
+  float* out;
+  int64_t out_stride;
+  const float* const* ahead;
 };
 
 // Windows over rows: null rows are not part of the window. Max: out = max over the taps (t ascending, NaN as x86 max).
@@ -154,6 +174,7 @@ struct Kernels {
   int32_t gemm_tile;  // sites per register tile for wide n: call gemm with multiples of it where possible
 
   void (*depthwise)(const DepthwiseArgs& args);
+  void (*depthwise_run)(const DepthwiseRunArgs& args);
   void (*window_max)(const WindowArgs& args);
   void (*window_weighted)(const WindowArgs& args);
   void (*binary)(const BinaryArgs& args);

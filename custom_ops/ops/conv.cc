@@ -1,6 +1,7 @@
 // Convolution: every active output site from the held input ("recompute"). The residual kernel, when it comes, is a
 // second strategy beside Dense and Depthwise below, chosen in prepare().
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "ops/factories.h"
@@ -39,6 +40,9 @@ struct Weights {
   Dense w, b;
   int32_t group, taps, out, group_in;
 };
+
+// Kernel rows of a depthwise convolution that the kernel for neighbours is used for.
+constexpr int32_t kMostBands = 15;
 
 // The channels of one group, piece by piece: where each piece's part begins in a row, and how long it is.
 struct Part {
@@ -111,6 +115,7 @@ class Conv final : public SiteNode {
       args.n = out_ / group_;
       args.out = out + g * args.n;
       args.out_stride = shape.channels;
+      args.ahead = group_ == 1 ? scratch.ahead() : nullptr;
       // Neighbouring taps of a row are neighbours in memory when the input is one tensor with all its channels.
       if (group_ == 1 && in.whole() && window.dilation[1] == 1 && window.kernel[1] > 1) {
         point_bands(in, window, block, scratch, args);
@@ -206,6 +211,56 @@ class Conv final : public SiteNode {
 
   void depthwise_rows(const MapInput& in, const MapShape& shape, const Window& w, const Block& block, Scratch& scratch,
                       float* out) const {
+    if (!in.whole() || w.kernel[0] > kMostBands) return depthwise_sites(in, shape, w, block, scratch, out);
+    int32_t at = 0;
+    const auto part = [&](const Run& r, bool inside) {
+      if (r.n <= 0) return;
+      float* rows = out + static_cast<int64_t>(at) * shape.channels;
+      if (inside) {
+        depthwise_run(in, shape, w, r, scratch.held.empty() ? nullptr : scratch.held.data() + at, rows);
+      } else {
+        depthwise_sites(in, shape, w, {std::span(&r, 1), r.n}, scratch, rows);
+      }
+      at += r.n;
+    };
+    for (const Run& r : block.runs) {
+      // Windows of the sites [first, end) lie between the left and the right edge.
+      const int32_t reach = in.width - 1 - (w.kernel[1] - 1) * w.dilation[1] + w.pad[1];
+      const int32_t first = std::clamp((w.pad[1] + w.stride[1] - 1) / w.stride[1], r.x, r.x + r.n);
+      const int32_t end = std::clamp(reach < 0 ? 0 : reach / w.stride[1] + 1, first, r.x + r.n);
+      part({r.y, r.x, first - r.x}, false);
+      part({r.y, first, end - first}, true);
+      part({r.y, end, r.x + r.n - end}, false);
+    }
+  }
+
+  void depthwise_run(const MapInput& in, const MapShape& shape, const Window& w, const Run& r,
+                     const float* const* ahead, float* out) const {
+    std::array<const float*, kMostBands> bands;
+    const int64_t pitch = in.channels;
+    for (int32_t ky = 0; ky < w.kernel[0]; ++ky) {
+      const int32_t iy = r.y * w.stride[0] - w.pad[0] + ky * w.dilation[0];
+      const int64_t site = static_cast<int64_t>(iy) * in.width + r.x * w.stride[1] - w.pad[1];
+      bands[ky] = iy < 0 || iy >= in.height ? nullptr : in.row(in.pieces[0], site);
+    }
+    DepthwiseRunArgs args{};
+    args.bands = bands.data();
+    args.kernel_h = w.kernel[0];
+    args.kernel_w = w.kernel[1];
+    args.step = w.stride[1] * pitch;
+    args.tap = w.dilation[1] * pitch;
+    args.sites = r.n;
+    args.w = w_.data();
+    args.bias = bias_.data();
+    args.c = out_;
+    args.out = out;
+    args.out_stride = shape.channels;
+    args.ahead = ahead;
+    kernels_.depthwise_run(args);
+  }
+
+  void depthwise_sites(const MapInput& in, const MapShape& shape, const Window& w, const Block& block, Scratch& scratch,
+                       float* out) const {
     scratch.pointers.resize(static_cast<size_t>(geometry_.taps()) * block.sites);
     int32_t at = 0;
     for (const Piece& piece : in.pieces) {

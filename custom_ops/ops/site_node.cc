@@ -239,6 +239,13 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
     scratch.fresh.grow(static_cast<int64_t>(block.sites) * shape.channels);
     fresh = scratch.fresh.data();
   }
+  scratch.held.clear();
+  if (gate.gate != Gate::kAll) {
+    for (const Run& r : block.runs) {
+      const float* row = held(r);
+      for (int32_t m = 0; m < r.n; ++m, row += shape.channels) scratch.held.push_back(row);
+    }
+  }
   rows(in, shape, state, block, scratch, fresh);
   if (activation_.kind != Act::kNone) kernels_.activate(fresh, block.sites, shape.channels, activation_);
   if (gate.gate == Gate::kAll) return block.sites;

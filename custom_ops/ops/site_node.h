@@ -23,6 +23,8 @@ struct Scratch {
   std::vector<int32_t> lens;
   std::vector<float> weights;
   std::vector<uint64_t> bits;
+  std::vector<const float*> held;  // of the block's sites: the rows that the gate looks at next; empty without a gate
+  const float* const* ahead() const { return held.empty() ? nullptr : held.data(); }
   static Scratch& of_thread();
 };
 
