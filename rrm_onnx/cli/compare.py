@@ -89,6 +89,7 @@ def bench_command(
             f"{converted}: is already converted, --tolerance and --thresholds do not apply",
             hint="leave them out, or leave the converted model out",
         )
+    yardstick.settle_denormals()
     original = yardstick.load(model)
     fast = load_converted(converted, original) if converted else convert(model, tolerance, thresholds)
     frames = read_clip(clip, original, reading)
