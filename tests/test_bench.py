@@ -12,7 +12,7 @@ from small import cnn, feeds
 
 import rrm_onnx
 from rrm_onnx import bench, yardstick
-from rrm_onnx.bench.interleave import Comparison, macs, turns, worst_error
+from rrm_onnx.bench.interleave import Comparison, difference, macs, turns, worst_error
 from rrm_onnx.bench.result import Result, Rival, Side
 from rrm_onnx.errors import RrmError
 
@@ -124,7 +124,12 @@ def test_worst_error_prefers_floating_point_outputs():
 
 
 def test_macs_are_summed_over_the_nodes():
-    assert macs({"nodes": [{"macs_done": 1, "macs_dense": 4}, {"macs_done": 2, "macs_dense": 5}]}) == (3, 9)
+    assert macs([{"macs_done": 1, "macs_dense": 4}, {"macs_done": 2, "macs_dense": 5}]) == (3, 9)
+
+
+def test_counts_are_those_between_two_questions():
+    before, after = {"name": "a", "ns": 5, "state_bytes": 7}, {"name": "a", "ns": 9, "state_bytes": 8}
+    assert difference([before], [after]) == ({"name": "a", "ns": 4, "state_bytes": 8},)
 
 
 def test_a_real_comparison(library):

@@ -17,6 +17,8 @@ from rrm_onnx import yardstick
 from rrm_onnx.bench.result import Result, Rival, Side
 from rrm_onnx.errors import RrmError
 
+# What `stats` counts up, run by run.
+COUNTED = frozenset(["runs", "keyframes", "sites", "active", "changed", "macs_dense", "macs_done", "ns"])
 OnFrame = Callable[[int, list[yardstick.Array], list[yardstick.Array]], None]
 
 
@@ -73,13 +75,13 @@ class Comparison:
         errors = [list[float]() for _ in clocks[1:]]
         held_errors = list[float]()
         held: list[yardstick.Array] = []
-        before: tuple[int, int] | None = None
+        before: list[dict[str, Any]] = []
         for t, feed in enumerate(feeds):
             want, *answers = self._frame(t, feed, clocks)
             if t % 2 == 0:
                 held = want
             if t == 0:
-                before = self._macs()
+                before = self._nodes()
             else:
                 for found, answer in zip(errors, answers, strict=True):
                     found.append(worst_error(answer, want))
@@ -88,6 +90,7 @@ class Comparison:
                 on_frame(t, want, answers[0])
         if not held_errors:
             raise RrmError("a comparison needs two frames or more, the first one is not counted", hint="raise --frames")
+        nodes = difference(before, self._nodes())
         sides = [clock.side() for clock in clocks]
         means = [float(np.mean(found)) for found in errors]
         return Result(
@@ -98,10 +101,11 @@ class Comparison:
             error=means[0],
             worst_error=float(np.max(errors[0])),
             hold2_error=float(np.mean(held_errors)),
-            macs_share=self._share(before, self._macs()),
+            macs_share=self._share(nodes),
             rivals={
                 name: Rival(side, error) for name, side, error in zip(self.rivals, sides[2:], means[1:], strict=True)
             },
+            nodes=nodes,
         )
 
     def _frame(self, t: int, feed: yardstick.Feed, clocks: Sequence[_Clock]) -> list[list[yardstick.Array]]:
@@ -113,14 +117,13 @@ class Comparison:
                 answers[side] = yardstick.run(sessions[side], self.outputs, feed)
         return [answers[side] for side in range(len(sessions))]
 
-    def _macs(self) -> tuple[int, int] | None:
+    def _nodes(self) -> list[dict[str, Any]]:
         stats = getattr(self.converted, "stats", None)
-        return macs(stats()) if stats else None
+        return list(stats()["nodes"]) if stats else []
 
-    def _share(self, before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:
-        if before is None or after is None or after[1] <= before[1]:
-            return None
-        return 1 - self._inside + self._inside * (after[0] - before[0]) / (after[1] - before[1])
+    def _share(self, nodes: Sequence[Mapping[str, Any]]) -> float | None:
+        done, dense = macs(nodes)
+        return 1 - self._inside + self._inside * done / dense if dense > 0 else None
 
 
 class _Clock:
@@ -153,9 +156,14 @@ def worst_error(got: Sequence[yardstick.Array], want: Sequence[yardstick.Array])
     return max(yardstick.relative_l2(g, w) for g, w in pairs if w.dtype.kind in "fiub")
 
 
-def macs(stats: Mapping[str, Any]) -> tuple[int, int]:
-    """(done, dense) multiply-accumulates of a session's `stats()`, cumulative."""
-    nodes = stats.get("nodes", [])
+def difference(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """What the nodes of a session did between two calls of `stats`; what is no count is as it was in the end."""
+    pairs = zip(before, after, strict=True)
+    return tuple({k: v - b[k] if k in COUNTED else v for k, v in a.items()} for b, a in pairs)
+
+
+def macs(nodes: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """(done, dense) multiply-accumulates of the nodes of a session's `stats`."""
     return sum(int(n["macs_done"]) for n in nodes), sum(int(n["macs_dense"]) for n in nodes)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,8 @@ class Result:
     error: relative L2 of the worst output, mean over the frames; worst_error: its maximum. hold2_error: the error of
     running dense on every 2nd frame only and repeating its answer. macs_share: multiply-accumulates done over those of
     the original; where the sizes of what stays dense are unknown, of the rrm operators alone; None where the library
-    does not say. rivals: what else was timed on the same frames.
+    does not say. rivals: what else was timed on the same frames. nodes: `InferenceSession.stats` of the converted model
+    over the frames that count.
     """
 
     frames: int
@@ -67,6 +68,7 @@ class Result:
     hold2_error: float
     macs_share: float | None
     rivals: Mapping[str, Rival] = dataclasses.field(default_factory=dict)
+    nodes: Sequence[Mapping[str, Any]] = ()
 
     @property
     def ratio(self) -> float:

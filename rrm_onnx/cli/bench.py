@@ -25,6 +25,7 @@ from rrm_onnx.cli.options import (
     thresholds_option,
     tolerance_option,
 )
+from rrm_onnx.cli.profile import show_profile
 from rrm_onnx.errors import RrmError
 
 
@@ -69,6 +70,7 @@ def operator_options(function: F) -> Callable[..., Any]:
 @isa_option
 @tolerance_option
 @thresholds_option
+@click.option("--profile", is_flag=True, help="Also where the converted model's time goes, node by node.")
 @operator_options
 @json_option
 def bench_command(
@@ -93,8 +95,8 @@ def bench_command(
     yardstick.settle_denormals()
     entries = yardstick.config_entries(isa=isa)
     if operators.names:
-        if model or clip:
-            raise click.UsageError("--op takes neither a model nor a clip", context)
+        if model or clip or rest["profile"]:
+            raise click.UsageError("--op takes neither a model nor a clip nor --profile", context)
         found = time_operators(operators.names, operators.activities, threads, entries, operators.repeat)
         if as_json:
             shell.data(found)
@@ -115,8 +117,10 @@ def time_models(
     as_json: bool,
     tolerance: float | None,
     thresholds: pathlib.Path | None,
+    profile: bool,
     **reading: Any,
 ) -> int:
+    """`bench` on a clip."""
     if converted and (tolerance is not None or thresholds):
         raise RrmError(
             f"{converted}: is already converted, --tolerance and --thresholds do not apply",
@@ -135,6 +139,7 @@ def time_models(
             on_frame=lambda t, _dense, _converted: step(t + 1),
         )
     show_result(f"{result.frames} frames of {clip}, {threads} threads; the first is not counted", result)
+    nodes = {"profile": show_profile(result, fast)} if profile else {}
     if converted:
         shell.next_command("rrm-onnx", "inspect", converted)
     elif result.ratio < 1 and not tolerance and not thresholds:
@@ -144,5 +149,5 @@ def time_models(
         given += ["--thresholds", str(thresholds)] if thresholds else []
         shell.next_command("rrm-onnx", "convert", model, *given)
     if as_json:
-        shell.data(result.to_dict())
+        shell.data(result.to_dict() | nodes)
     return shell.OK
