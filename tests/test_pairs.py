@@ -99,10 +99,11 @@ def test_the_ideal_counts_for_at_most_twenty(ratio, best, expected):
 
 
 def test_ideals_are_counted_once(tmp_path, monkeypatch):
-    counted = []
+    counted, prepared = [], []
 
     class Study:
         def __init__(self, pair, threads):
+            prepared.append(pair["name"])  # this alone takes long
             assert threads == 2
 
         def run(self, tolerance):
@@ -116,6 +117,7 @@ def test_ideals_are_counted_once(tmp_path, monkeypatch):
     assert counted == [0.0, 0.02] and len(json.loads(path.read_text())) == 2
     assert set(ideals.Ideals(path, True, 2).of(pair, [0.0, 0.02, 0.05])) == {0.0, 0.02, 0.05}
     assert counted == [0.0, 0.02, 0.05]
+    assert len(ideals.Ideals(path, True, 2).of(pair, [0.0, 0.05])) == 2 and len(prepared) == 2
     assert ideals.Ideals(path, False, 2).of(pair | {"frames": 7}, [0.0]) == {}
 
 

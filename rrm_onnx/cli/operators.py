@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rrm_onnx import runtime
+from rrm_onnx.bench.machine import cpu
 from rrm_onnx.cli import shell
 
 if TYPE_CHECKING:
@@ -49,7 +50,12 @@ def time_operators(
         "ORT us, node us: the operator alone, without the session, reordering, Enter and Exit; ratio: the quotient"
     )
     return {
-        "machine": {"isa": level, "threads": threads, "onnxruntime": runtime.import_onnxruntime().__version__},
+        "machine": {
+            "cpu": cpu(),
+            "isa": level,
+            "threads": threads,
+            "onnxruntime": runtime.import_onnxruntime().__version__,
+        },
         "rows": [t.to_dict() for t in timings],
         **({"sums": sums} if sums else {}),
     }

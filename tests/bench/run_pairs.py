@@ -34,6 +34,7 @@ from ideals import MOST, Ideals, reached
 from rrm_onnx import pipeline, runtime, yardstick
 from rrm_onnx.bench import Result
 from rrm_onnx.bench.interleave import Comparison
+from rrm_onnx.bench.machine import cpu
 from rrm_onnx.errors import RrmError
 from rrm_onnx.types import Options
 
@@ -169,9 +170,8 @@ def line(row: dict[str, Any], columns: list[tuple[str, str]]) -> str:
 
 def machine(given: argparse.Namespace) -> dict[str, Any]:
     """What the figures depend on."""
-    names = [text.split(":", 1)[1].strip() for text in _cpuinfo() if text.startswith("model name")]
     return {
-        "cpu": names[0] if names else platform.processor(),
+        "cpu": cpu(),
         "cores": os.cpu_count(),
         "isa": given.isa or runtime.query("isa").get("chosen"),
         "onnxruntime": onnxruntime.__version__,
@@ -181,11 +181,6 @@ def machine(given: argparse.Namespace) -> dict[str, Any]:
         "spinning": "on" if given.spinning else "off",
         "denormals": "zero" if yardstick.denormals_are_zero() else "kept",  # for the calling thread
     }
-
-
-def _cpuinfo() -> list[str]:
-    path = pathlib.Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
 
 
 def arguments() -> argparse.Namespace:
