@@ -148,9 +148,11 @@ def test_a_network_is_summed(library, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["model.onnx", "--op", "all"], "--op takes neither a model"),
-        (["--op", "all", "--clip", "clip.mp4"], "--op takes neither a model nor a clip"),
-        (["--op", "all", "--profile"], "nor --profile"),
+        (["model.onnx", "--op", "all"], "--op takes no model, clip"),
+        (["--op", "all", "--clip", "clip.mp4"], "--op takes no model, clip"),
+        (["--op", "all", "--profile"], "--op takes no model, clip"),
+        (["--op", "all", "--tolerance", "0"], "--op takes no model, clip"),
+        (["--op", "all", "--thresholds", "t.json"], "--op takes no model, clip"),
         (["model.onnx", "--clip", "clip.mp4", "--activity", "0.5"], "belong to --op"),
         (["model.onnx", "--clip", "clip.mp4", "--repeat", "5"], "belong to --op"),
         (["--op", "all", "--activity", "1.5"], "1.5 is not in the range"),

@@ -95,8 +95,8 @@ def bench_command(
     yardstick.settle_denormals()
     entries = yardstick.config_entries(isa=isa)
     if operators.names:
-        if model or clip or rest["profile"]:
-            raise click.UsageError("--op takes neither a model nor a clip nor --profile", context)
+        if model or clip or rest["profile"] or rest["tolerance"] is not None or rest["thresholds"]:
+            raise click.UsageError("--op takes no model, clip, --tolerance, --thresholds or --profile", context)
         found = time_operators(operators.names, operators.activities, threads, entries, operators.repeat)
         if as_json:
             shell.data(found)
