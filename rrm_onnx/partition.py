@@ -36,12 +36,7 @@ class Uses:
 
 def partition(graph: gs.Graph, decisions: Mapping[str, Decision]) -> Plan:
     """The regions that are worth it, and a Refusal for every other node."""
-    uses = uses_of(graph, decisions)
-    matches = {name: d for name, d in decisions.items() if isinstance(d, Match)}
-    refusals = {name: d for name, d in decisions.items() if isinstance(d, Refusal)}
-    edges = {name: fact for m in matches.values() for name, fact in m.facts.items()}
-    entering = {t for m in matches.values() for t in m.inputs if t not in edges}
-    facts = edges | {t: entering_fact(graph, t) for t in entering}
+    uses, matches, refusals, facts = prepare(graph, decisions)
     trim(matches, refusals, uses, facts)
     regions = []
     for names in components(matches):
@@ -55,6 +50,25 @@ def partition(graph: gs.Graph, decisions: Mapping[str, Decision]) -> Plan:
             refusals[name] = Refusal(code, name, matches[name].op_type, reason)
     kept = {name: matches[name] for region in regions for name in region.nodes}
     return Plan(tuple(regions), kept, refusals)
+
+
+def everything(graph: gs.Graph, decisions: Mapping[str, Decision]) -> Plan:
+    """Every match in a region, worth it or not: for measuring single operators."""
+    uses, matches, refusals, facts = prepare(graph, decisions)
+    regions = tuple(describe(names, matches, uses, facts) for names in components(matches))
+    return Plan(regions, matches, refusals)
+
+
+def prepare(
+    graph: gs.Graph, decisions: Mapping[str, Decision]
+) -> tuple[Uses, dict[str, Match], dict[str, Refusal], dict[str, EdgeFact]]:
+    """Uses of tensors, matches and refusals, and the facts of all tensors that matches touch."""
+    matches = {name: d for name, d in decisions.items() if isinstance(d, Match)}
+    refusals = {name: d for name, d in decisions.items() if isinstance(d, Refusal)}
+    edges = {name: fact for m in matches.values() for name, fact in m.facts.items()}
+    entering = {t for m in matches.values() for t in m.inputs if t not in edges}
+    facts = edges | {t: entering_fact(graph, t) for t in entering}
+    return uses_of(graph, decisions), matches, refusals, facts
 
 
 def uses_of(graph: gs.Graph, decisions: Mapping[str, Decision]) -> Uses:

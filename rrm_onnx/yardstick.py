@@ -32,6 +32,18 @@ SESSION_ENTRIES = {
 }
 
 
+def config_entries(*, spinning: bool = False, denormals: bool = False, isa: str | None = None) -> dict[str, str]:
+    """Config entries of both sides where they differ from SESSION_ENTRIES.
+
+    spinning: the thread pools' workers spin between two runs. denormals: onnxruntime computes with them; the rrm
+    operators flush them all the same. isa: level of the rrm operators, not of onnxruntime's own.
+    """
+    found = {key: "1" for key in SESSION_ENTRIES if spinning and key.endswith("allow_spinning")}
+    if denormals:
+        found["session.set_denormal_as_zero"] = "0"
+    return found | ({"rrm.isa": isa} if isa else {})
+
+
 def load(model: Model) -> onnx.ModelProto:
     """The model with its external data; LoadError when the path does not hold one."""
     return model if isinstance(model, onnx.ModelProto) else read(pathlib.Path(model))
@@ -48,21 +60,47 @@ def dense_model(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def dense_session(model: onnx.ModelProto, threads: int = 0) -> onnxruntime.InferenceSession:
+def settle_denormals(zero: bool = True) -> bool:
+    """Makes this thread count denormals as zero, or not; call it before any session is made. True where it came out so.
+
+    onnxruntime sets the mode of its worker threads by each session's own entry, but that of the thread that calls
+    `run` once a process, by the first session: the one that the conversion makes would decide for a measurement.
+    """
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    result = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    opset = onnx.helper.make_opsetid("", 13)
+    graph = onnx.helper.make_graph([node], "first", [value], [result])
+    dense_session(
+        onnx.helper.make_model(graph, opset_imports=[opset], ir_version=7), 1, config_entries(denormals=not zero)
+    )
+    return denormals_are_zero() == zero
+
+
+def denormals_are_zero() -> bool:
+    """Whether this thread flushes results below the smallest normal number."""
+    smallest = np.full(1, 2.0**-126, np.float32)  # np.finfo would warn of what is asked here
+    return float((smallest * np.float32(0.5))[0]) == 0
+
+
+def dense_session(
+    model: onnx.ModelProto, threads: int = 0, entries: Mapping[str, str] | None = None
+) -> onnxruntime.InferenceSession:
     """`dense_model(model)` in stock ONNX Runtime on the CPU, with the settings of the converted side."""
     ort = runtime.import_onnxruntime()
+    options = session_options(threads, entries)
     try:
-        return ort.InferenceSession(
-            dense_model(model).SerializeToString(), session_options(threads), providers=["CPUExecutionProvider"]
-        )
+        return ort.InferenceSession(dense_model(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base below Exception
         message = f"onnxruntime does not load the original model: {first_line(error)}"
         raise LoadError(message, hint="export the model again, or install a newer onnxruntime") from error
 
 
-def converted_session(model: onnx.ModelProto, threads: int = 0) -> onnxruntime.InferenceSession:
+def converted_session(
+    model: onnx.ModelProto, threads: int = 0, entries: Mapping[str, str] | None = None
+) -> onnxruntime.InferenceSession:
     """A fresh session of a converted model, with the same settings as `dense_session`."""
-    options = session_options(threads)
+    options = session_options(threads, entries)
     try:
         return runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except RrmError:
@@ -75,12 +113,12 @@ def converted_session(model: onnx.ModelProto, threads: int = 0) -> onnxruntime.I
         raise LoadError(message, hint=hint.strip() or "rrm-onnx doctor shows what is installed") from error
 
 
-def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
-    """Options that treat both sides alike: see the top of this module."""
+def session_options(threads: int = 0, entries: Mapping[str, str] | None = None) -> onnxruntime.SessionOptions:
+    """Options that treat both sides alike: see the top of this module. `entries` replace single config entries."""
     options = runtime.import_onnxruntime().SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    for key, value in SESSION_ENTRIES.items():
+    for key, value in {**SESSION_ENTRIES, **(entries or {})}.items():
         options.add_session_config_entry(key, value)
     return options
 

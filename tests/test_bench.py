@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from small import cnn, feeds
 
 import rrm_onnx
 from rrm_onnx import bench, yardstick
-from rrm_onnx.bench.interleave import Comparison, macs, worst_error
-from rrm_onnx.bench.result import Result, Side
+from rrm_onnx.bench.interleave import Comparison, difference, macs, turns, worst_error
+from rrm_onnx.bench.result import Result, Rival, Side
 from rrm_onnx.errors import RrmError
 
 COUNT = 7
@@ -53,6 +57,24 @@ def test_frames_are_interleaved_and_the_order_alternates(log):
     assert log == ["reset", "dense", "conv", "conv", "dense", "dense", "conv", "conv", "dense"]
 
 
+def test_rivals_run_on_the_same_frames_and_are_compared(log):
+    class Wrong(Recorder):
+        def run(self, names, feed):
+            log.append(self.name)
+            return [1.5 * y for y in self.dense.dense.run(names, feed)]  # the session within the recorder
+
+    result = Comparison(cnn(), cnn(), rivals={"wrong": Wrong("wrong", log)}).run(feeds(4))
+    assert log[1:] == "dense conv wrong conv wrong dense wrong dense conv dense wrong conv".split()
+    assert result.rivals["wrong"].error == pytest.approx(0.5) and result.error == 0
+    assert len(result.rivals["wrong"].side.seconds) == 4
+
+
+def test_the_first_one_rotates_and_nobody_always_follows_the_same():
+    assert [turns(t, 2) for t in range(4)] == [[0, 1], [1, 0]] * 2
+    assert {tuple(turns(t, 3)) for t in range(6)} == {(0, 1, 2), (1, 2, 0), (2, 0, 1), (0, 2, 1), (1, 0, 2), (2, 1, 0)}
+    assert [turns(t, 4)[0] for t in range(8)] == [0, 1, 2, 3] * 2
+
+
 def test_the_keyframe_does_not_count_in_the_share_of_macs(log):
     assert bench.compare(cnn(), cnn(), feeds(COUNT)).macs_share == pytest.approx(0.25)
 
@@ -87,6 +109,14 @@ def test_figures():
     assert result.to_dict()["converted"]["ms"] == pytest.approx(100) and result.to_dict()["macs_share"] is None
 
 
+def test_figures_of_a_rival():
+    sides = Side((9.0, 0.2, 0.4), (9.0, 0.3, 0.5)), Side((1.0, 0.1, 0.1), (1.0, 0.1, 0.1))
+    rival = Rival(Side((5.0, 0.1, 0.2), (5.0, 0.1, 0.1)), 0.25)
+    result = Result(3, 2, *sides, 0.01, 0.02, 0.3, None, {"other": rival})
+    found = result.to_dict()["rivals"]["other"]
+    assert found["ratio"] == pytest.approx(1.5) and found["ms"] == pytest.approx(150) and found["error"] == 0.25
+
+
 def test_worst_error_prefers_floating_point_outputs():
     mask, heat = np.array([1, 2]), np.array([1.0, 2.0])
     assert worst_error([mask + 1, heat], [mask, heat]) == 0
@@ -94,7 +124,12 @@ def test_worst_error_prefers_floating_point_outputs():
 
 
 def test_macs_are_summed_over_the_nodes():
-    assert macs({"nodes": [{"macs_done": 1, "macs_dense": 4}, {"macs_done": 2, "macs_dense": 5}]}) == (3, 9)
+    assert macs([{"macs_done": 1, "macs_dense": 4}, {"macs_done": 2, "macs_dense": 5}]) == (3, 9)
+
+
+def test_counts_are_those_between_two_questions():
+    before, after = {"name": "a", "ns": 5, "state_bytes": 7}, {"name": "a", "ns": 9, "state_bytes": 8}
+    assert difference([before], [after]) == ({"name": "a", "ns": 4, "state_bytes": 8},)
 
 
 def test_a_real_comparison(library):
@@ -107,3 +142,23 @@ def test_a_second_run_starts_anew(library):
     pair = Comparison(cnn(), rrm_onnx.convert(cnn()), threads=1)
     first, second = pair.run(feeds(COUNT)), pair.run(feeds(COUNT))
     assert first.macs_share == second.macs_share and first.error == second.error
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the mode is that of x86")
+@pytest.mark.parametrize(("settle", "zero"), [("True", "True"), ("False", "False"), (None, "False")])
+def test_denormals_are_settled_by_the_first_session(settle, zero):
+    """The session that the conversion makes would leave them on for the original, whatever its own options say."""
+    lines = ["from rrm_onnx import convert, yardstick", "from small import cnn"]
+    lines += [f"assert yardstick.settle_denormals({settle})"] if settle else []
+    lines += ["convert(cnn())", "yardstick.dense_session(cnn())", "print(yardstick.denormals_are_zero())"]
+    paths = f"import sys; sys.path[:0] = {sys.path!r}\n"
+    done = subprocess.run([sys.executable, "-c", paths + "\n".join(lines)], capture_output=True, text=True)
+    assert done.stdout.strip() == zero, done.stderr
+
+
+def test_entries_replace_the_usual_ones():
+    options = yardstick.session_options(1, yardstick.config_entries(spinning=True, denormals=True, isa="avx2"))
+    keys = ("session.intra_op.allow_spinning", "session.set_denormal_as_zero", "rrm.isa")
+    assert [options.get_session_config_entry(key) for key in keys] == ["1", "0", "avx2"]
+    usual = yardstick.session_options(1, yardstick.config_entries())
+    assert [usual.get_session_config_entry(key) for key in keys[:2]] == ["0", "1"]

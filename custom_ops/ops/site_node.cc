@@ -12,9 +12,11 @@ constexpr int32_t kBlockFloats = 8 * 1024;
 // ... but enough sites to fill register tiles many times, and few enough to keep the row pointers small.
 constexpr int32_t kBlockMin = 24;
 constexpr int32_t kBlockMax = 192;
-// Waking the runtime's workers costs about this much; a part smaller than it is not worth a thread.
-constexpr double kTaskNanoseconds = 40e3;
-constexpr int32_t kMaxTasks = 16;
+// Work below this is not worth waking the runtime's workers. Above, it goes in small parts: a worker comes late, and then
+// finds its share.
+constexpr double kParallelNanoseconds = 60e3;
+constexpr double kTaskNanoseconds = 10e3;
+constexpr int32_t kMaxTasks = 32;
 // Where everything moves, comparing costs and saves nothing: rows are then written without it and all count as changed,
 // which is right as well. Every so many runs they are compared again, to see whether that still holds.
 constexpr int32_t kProbeEvery = 16;
@@ -210,7 +212,8 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
   const int64_t n = static_cast<int64_t>(blocks.size());
   const double total = nanoseconds_per_site(in, shape) * static_cast<double>(active);
   const int64_t most = std::clamp<int64_t>(n, 1, kMaxTasks);
-  const int64_t tasks = std::clamp<int64_t>(static_cast<int64_t>(total / kTaskNanoseconds), 1, most);
+  const int64_t tasks =
+      total < kParallelNanoseconds ? 1 : std::clamp<int64_t>(static_cast<int64_t>(total / kTaskNanoseconds), 1, most);
   std::atomic<int64_t> changed{0};
   parallel(context, static_cast<int32_t>(tasks), [&](int32_t task) {
     const FlushDenormals flush;

@@ -1,23 +1,31 @@
-"""The timing loop. Both sessions live in one process with the same settings and threads; every frame goes through
-both, and who is first alternates, so that clock changes and cache contents hit both alike. The first frame warms up
-the one and is the other's keyframe: it is run, checked and not counted. Feeds are prepared outside the timed part.
+"""The timing loop. All sessions live in one process with the same settings and threads; every frame goes through each,
+and who is first rotates, so that clock changes and cache contents hit all alike. The first frame warms up the one and
+is the other's keyframe: it is run, checked and not counted. Feeds are prepared outside the timed part.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
 
 from rrm_onnx import yardstick
-from rrm_onnx.bench.result import Result, Side
+from rrm_onnx.bench.result import Result, Rival, Side
 from rrm_onnx.errors import RrmError
 
+# What `stats` counts up, run by run.
+COUNTED = frozenset(["runs", "keyframes", "sites", "active", "changed", "macs_dense", "macs_done", "ns"])
 OnFrame = Callable[[int, list[yardstick.Array], list[yardstick.Array]], None]
+
+
+class Runner(Protocol):
+    """What can be timed beside the two sessions. What `run` returns is read before the next frame."""
+
+    def run(self, output_names: list[str], feed: dict[str, yardstick.Array], /) -> Sequence[yardstick.Array]: ...
 
 
 def compare(
@@ -26,23 +34,36 @@ def compare(
     feeds: Iterable[yardstick.Feed],
     *,
     threads: int = 2,
+    entries: Mapping[str, str] | None = None,
     on_frame: OnFrame | None = None,
 ) -> Result:
     """Times `feeds` through the original and the converted model and compares the outputs.
 
-    threads: intra-op threads of each session. on_frame: called, outside the timed part, with the frame's number and
-    the outputs of the original and of the converted model. Raises RrmError for fewer than two frames.
+    threads: intra-op threads of each session. entries: config entries of both sessions besides the usual ones
+    (`yardstick.config_entries`). on_frame: called, outside the timed part, with the frame's number and the outputs of
+    the original and of the converted model. Raises RrmError for fewer than two frames.
     """
-    return Comparison(model, converted, threads).run(feeds, on_frame)
+    return Comparison(model, converted, threads, entries).run(feeds, on_frame)
 
 
 class Comparison:
-    """The two sessions of one comparison. `run` starts with a fresh state each time."""
+    """The sessions of one comparison. `run` starts with a fresh state each time.
 
-    def __init__(self, model: onnx.ModelProto, converted: onnx.ModelProto, threads: int = 2) -> None:
+    rivals: other ways to run the original, by name; timed and compared with it on the same frames.
+    """
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        converted: onnx.ModelProto,
+        threads: int = 2,
+        entries: Mapping[str, str] | None = None,
+        rivals: Mapping[str, Runner] | None = None,
+    ) -> None:
         self.threads = threads
-        self.dense = yardstick.dense_session(model, threads)
-        self.converted = yardstick.converted_session(converted, threads)
+        self.dense = yardstick.dense_session(model, threads, entries)
+        self.converted = yardstick.converted_session(converted, threads, entries)
+        self.rivals = dict(rivals or {})
         self._inside = inside_share(converted)
         self.outputs = [o.name for o in self.dense.get_outputs()]
 
@@ -50,53 +71,59 @@ class Comparison:
         reset = getattr(self.converted, "reset", None)
         if reset:
             reset()
-        clocks = (_Clock(), _Clock())
-        errors, held_errors = list[float](), list[float]()
+        clocks = [_Clock() for _ in range(2 + len(self.rivals))]
+        errors = [list[float]() for _ in clocks[1:]]
+        held_errors = list[float]()
         held: list[yardstick.Array] = []
-        before: tuple[int, int] | None = None
+        before: list[dict[str, Any]] = []
         for t, feed in enumerate(feeds):
-            want, got = self._frame(t, feed, clocks)
+            want, *answers = self._frame(t, feed, clocks)
             if t % 2 == 0:
                 held = want
             if t == 0:
-                before = self._macs()
+                before = self._nodes()
             else:
-                errors.append(worst_error(got, want))
+                for found, answer in zip(errors, answers, strict=True):
+                    found.append(worst_error(answer, want))
                 held_errors.append(worst_error(held, want))
             if on_frame:
-                on_frame(t, want, got)
-        if not errors:
+                on_frame(t, want, answers[0])
+        if not held_errors:
             raise RrmError("a comparison needs two frames or more, the first one is not counted", hint="raise --frames")
+        nodes = difference(before, self._nodes())
+        sides = [clock.side() for clock in clocks]
+        means = [float(np.mean(found)) for found in errors]
         return Result(
-            frames=len(errors) + 1,
+            frames=len(held_errors) + 1,
             threads=self.threads,
-            dense=clocks[0].side(),
-            converted=clocks[1].side(),
-            error=float(np.mean(errors)),
-            worst_error=float(np.max(errors)),
+            dense=sides[0],
+            converted=sides[1],
+            error=means[0],
+            worst_error=float(np.max(errors[0])),
             hold2_error=float(np.mean(held_errors)),
-            macs_share=self._share(before, self._macs()),
+            macs_share=self._share(nodes),
+            rivals={
+                name: Rival(side, error) for name, side, error in zip(self.rivals, sides[2:], means[1:], strict=True)
+            },
+            nodes=nodes,
         )
 
-    def _frame(
-        self, t: int, feed: yardstick.Feed, clocks: tuple[_Clock, _Clock]
-    ) -> tuple[list[yardstick.Array], list[yardstick.Array]]:
-        """One frame through both sessions, dense first in even frames: the outputs (dense, converted)."""
-        sessions = (self.dense, self.converted)
+    def _frame(self, t: int, feed: yardstick.Feed, clocks: Sequence[_Clock]) -> list[list[yardstick.Array]]:
+        """One frame through all sessions: the outputs of the original, the converted model and the rivals."""
+        sessions = (self.dense, self.converted, *self.rivals.values())
         answers: dict[int, list[yardstick.Array]] = {}
-        for side in (0, 1) if t % 2 == 0 else (1, 0):
+        for side in turns(t, len(sessions)):
             with clocks[side]:
                 answers[side] = yardstick.run(sessions[side], self.outputs, feed)
-        return answers[0], answers[1]
+        return [answers[side] for side in range(len(sessions))]
 
-    def _macs(self) -> tuple[int, int] | None:
+    def _nodes(self) -> list[dict[str, Any]]:
         stats = getattr(self.converted, "stats", None)
-        return macs(stats()) if stats else None
+        return list(stats()["nodes"]) if stats else []
 
-    def _share(self, before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:
-        if before is None or after is None or after[1] <= before[1]:
-            return None
-        return 1 - self._inside + self._inside * (after[0] - before[0]) / (after[1] - before[1])
+    def _share(self, nodes: Sequence[Mapping[str, Any]]) -> float | None:
+        done, dense = macs(nodes)
+        return 1 - self._inside + self._inside * done / dense if dense > 0 else None
 
 
 class _Clock:
@@ -116,15 +143,27 @@ class _Clock:
         return Side(tuple(self._seconds), tuple(self._cpu))
 
 
-def worst_error(got: list[yardstick.Array], want: list[yardstick.Array]) -> float:
+def turns(t: int, count: int) -> list[int]:
+    """Who runs when in frame `t`: the first one rotates, and the others change their order from round to round, so that
+    nobody always follows the same one."""
+    first, *rest = ((t + k) % count for k in range(count))
+    return [first, *(reversed(rest) if t // count % 2 else rest)]
+
+
+def worst_error(got: Sequence[yardstick.Array], want: Sequence[yardstick.Array]) -> float:
     """Relative L2 of the worst floating-point output; of the worst output where none is floating-point."""
     pairs = [(g, w) for g, w in zip(got, want, strict=True) if w.dtype.kind == "f"] or list(zip(got, want, strict=True))
     return max(yardstick.relative_l2(g, w) for g, w in pairs if w.dtype.kind in "fiub")
 
 
-def macs(stats: Mapping[str, Any]) -> tuple[int, int]:
-    """(done, dense) multiply-accumulates of a session's `stats()`, cumulative."""
-    nodes = stats.get("nodes", [])
+def difference(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """What the nodes of a session did between two calls of `stats`; what is no count is as it was in the end."""
+    pairs = zip(before, after, strict=True)
+    return tuple({k: v - b[k] if k in COUNTED else v for k, v in a.items()} for b, a in pairs)
+
+
+def macs(nodes: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """(done, dense) multiply-accumulates of the nodes of a session's `stats`."""
     return sum(int(n["macs_done"]) for n in nodes), sum(int(n["macs_dense"]) for n in nodes)
 
 

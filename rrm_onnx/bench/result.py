@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,13 +38,25 @@ class Side:
 
 
 @dataclasses.dataclass(frozen=True)
+class Rival:
+    """Another way to run the original. error: as that of the converted model, against the original."""
+
+    side: Side
+    error: float
+
+    def to_dict(self) -> dict[str, float]:
+        return {**self.side.to_dict(), "error": self.error}
+
+
+@dataclasses.dataclass(frozen=True)
 class Result:
     """Dense against converted over the frames after the first.
 
     error: relative L2 of the worst output, mean over the frames; worst_error: its maximum. hold2_error: the error of
     running dense on every 2nd frame only and repeating its answer. macs_share: multiply-accumulates done over those of
     the original; where the sizes of what stays dense are unknown, of the rrm operators alone; None where the library
-    does not say.
+    does not say. rivals: what else was timed on the same frames. nodes: `InferenceSession.stats` of the converted model
+    over the frames that count.
     """
 
     frames: int
@@ -54,6 +67,8 @@ class Result:
     worst_error: float
     hold2_error: float
     macs_share: float | None
+    rivals: Mapping[str, Rival] = dataclasses.field(default_factory=dict)
+    nodes: Sequence[Mapping[str, Any]] = ()
 
     @property
     def ratio(self) -> float:
@@ -64,7 +79,12 @@ class Result:
     def cpu_ratio(self) -> float:
         return self.dense.cpu_total / max(self.converted.cpu_total, 1e-9)
 
+    def ratio_to(self, rival: str) -> float:
+        """As `ratio`, against a rival."""
+        return self.rivals[rival].side.total / self.converted.total
+
     def to_dict(self) -> dict[str, Any]:
+        rivals = {name: {**rival.to_dict(), "ratio": self.ratio_to(name)} for name, rival in self.rivals.items()}
         return {
             "frames": self.frames,
             "threads": self.threads,
@@ -76,4 +96,5 @@ class Result:
             "worst_error": self.worst_error,
             "hold2_error": self.hold2_error,
             "macs_share": self.macs_share,
+            **({"rivals": rivals} if rivals else {}),
         }

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from rrm_onnx.cli import shell
-from rrm_onnx.cli.compare import bench_command, verify_command
+from rrm_onnx.cli.bench import bench_command
+from rrm_onnx.cli.compare import verify_command
 from rrm_onnx.cli.convert import convert_command
 from rrm_onnx.cli.demo import demo_command
 from rrm_onnx.cli.examine import doctor_command, inspect_command

@@ -1,4 +1,4 @@
-"""`rrm-onnx verify` and `rrm-onnx bench`: the original and the converted model on one clip."""
+"""`rrm-onnx verify`, and what it shares with `bench` and `demo`: the original and the converted model on one clip."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ from rrm_onnx.cli.options import (
     json_option,
     reading_of,
     repeated,
-    threads_option,
-    thresholds_option,
-    tolerance_option,
 )
 from rrm_onnx.common import source_hash
 from rrm_onnx.errors import RrmError
@@ -60,54 +57,6 @@ def verify_command(
 
 def _why(report: Report) -> str:
     return "no" if report.exact else "no (nor need it be: this model was converted with a tolerance)"
-
-
-@click.command("bench", short_help="Time both models on a clip.")
-@click.argument("model", type=ModelPath)
-@click.argument("converted", type=ModelPath, required=False)
-@clip_options(required=True)
-@threads_option
-@tolerance_option
-@thresholds_option
-@json_option
-def bench_command(
-    model: pathlib.Path,
-    converted: pathlib.Path | None,
-    clip: str,
-    threads: int,
-    tolerance: float | None,
-    thresholds: pathlib.Path | None,
-    as_json: bool,
-    **reading: Any,
-) -> int:
-    """Time the original and the converted model on a clip, frame by frame in one process.
-
-    Without CONVERTED, MODEL is converted in memory with --tolerance or --thresholds.
-    """
-    if converted and (tolerance is not None or thresholds):
-        raise RrmError(
-            f"{converted}: is already converted, --tolerance and --thresholds do not apply",
-            hint="leave them out, or leave the converted model out",
-        )
-    original = yardstick.load(model)
-    fast = load_converted(converted, original) if converted else convert(model, tolerance, thresholds)
-    frames = read_clip(clip, original, reading)
-    with shell.progress("timing", len(frames)) as step:
-        result = bench.compare(
-            original, fast, frames.feeds(), threads=threads, on_frame=lambda t, _dense, _converted: step(t + 1)
-        )
-    show_result(f"{result.frames} frames of {clip}, {threads} threads; the first is not counted", result)
-    if converted:
-        shell.next_command("rrm-onnx", "inspect", converted)
-    elif result.ratio < 1 and not tolerance and not thresholds:
-        shell.next_command("rrm-onnx", "bench", model, "--clip", clip, *repeated(reading), "--tolerance", "0.02")
-    else:
-        given = [] if tolerance is None else ["--tolerance", f"{tolerance:g}"]
-        given += ["--thresholds", str(thresholds)] if thresholds else []
-        shell.next_command("rrm-onnx", "convert", model, *given)
-    if as_json:
-        shell.data(result.to_dict())
-    return shell.OK
 
 
 def show_result(title: str, result: bench.Result) -> None:

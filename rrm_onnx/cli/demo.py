@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from rrm_onnx import yardstick
 from rrm_onnx.cli import shell
 from rrm_onnx.cli.compare import show_result
 from rrm_onnx.cli.files import check_writable, write_atomically
@@ -38,6 +39,7 @@ def demo_command(
     from rrm_onnx.demo.show import show
 
     check_writable(out / "demo")
+    yardstick.settle_denormals()
     usual = networks.READING if model is None else None
     path = model or networks.find_model()
     options = reading_of(reading, usual)

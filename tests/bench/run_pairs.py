@@ -4,6 +4,7 @@
 For each pair and tolerance: milliseconds a frame of both, their ratio, median and 99th percentile, the error (relative
 L2, worst output, mean over the frames after the first), the agreement (the corpus' metrics.py), the share of
 multiply-accumulates done, and what answering every 2nd frame only would agree to. The first frame is not counted.
+Beside them, on the same frames: OpenVINO, where it is installed, and ONNX Runtime's int8 (--int8), with their errors.
 
     python tests/bench/run_pairs.py flies street screen-typing squats room-pose --json pairs.json
     python tests/bench/run_pairs.py flies --random      every frame is noise: everything changes, the worst case
@@ -21,16 +22,19 @@ import os
 import pathlib
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+import rivals
+from ideals import MOST, Ideals, reached
 
-from rrm_onnx import pipeline, runtime
+from rrm_onnx import pipeline, runtime, yardstick
 from rrm_onnx.bench import Result
 from rrm_onnx.bench.interleave import Comparison
+from rrm_onnx.bench.machine import cpu
 from rrm_onnx.errors import RrmError
 from rrm_onnx.types import Options
 
@@ -48,7 +52,8 @@ COLUMNS = (
     ("error", "{error:.2e}"),
     ("agreement", "{agreement:.3f}"),
     ("MACs done", "{macs_share:.3f}"),
-    ("ideal", "{ideal:.3f}"),
+    ("ideal: recompute / best", "{ideal[recompute]:.3f} / {ideal[best]:.3f}"),
+    (f"speed-up / min({MOST:g}, 1/share)", "{of_ideal:.2f}"),
     ("hold every 2nd: agreement", "{hold2_agreement:.3f}"),
 )
 
@@ -105,54 +110,77 @@ class Agreement:
             self.held.append(self.pair.metrics.agreement(self.pair.pair, want, self._last))
 
 
-def measure(pair: Pair, kind: str, tolerance: float, threads: int, ideal: float | None) -> dict[str, Any]:
-    converted = pipeline.run(pair.model, Options(tolerance=tolerance)).model
-    comparison = Comparison(pair.model, converted, threads)
-    agreement = Agreement(pair, kind != "random")  # there is nothing to find in noise
+def measure(
+    pair: Pair, kind: str, tolerance: float, ideal: dict[str, float] | None, given: argparse.Namespace
+) -> dict[str, Any]:
+    """One row: the pair at one tolerance."""
+    entries = yardstick.config_entries(spinning=given.spinning, denormals=given.denormals, isa=given.isa)
     feeds = list(pair.feeds(kind))  # decoded and prepared before anything is timed
+    converted = pipeline.run(pair.model, Options(tolerance=tolerance)).model
+    beside, missing = rivals.available({name: maker(name, pair, feeds, given, entries) for name in asked(given)})
+    comparison = Comparison(pair.model, converted, given.threads, entries, beside)
+    agreement = Agreement(pair, kind != "random")  # there is nothing to find in noise
     result: Result = comparison.run(feeds, agreement.add)
-    row = {"pair": pair.name, "kind": kind, "tolerance": tolerance, **result.to_dict()}
+    row = {"pair": pair.name, "kind": kind, "tolerance": tolerance, **result.to_dict(), "missing": missing}
     return row | {
         "agreement": float(np.mean(agreement.got)) if agreement.got else None,
         "hold2_agreement": float(np.mean(agreement.held)) if agreement.held else None,
         "ideal": ideal,
+        "of_ideal": reached(result.ratio, ideal["best"]) if ideal else None,
     }
 
 
-def ideals(pair: Pair, tolerances: list[float]) -> dict[float, float]:
-    """ideal.py's share of multiply-accumulates with the recompute kernel alone, by tolerance. Takes long."""
-    study = importlib.import_module("ideal").Study(pair.pair)
-    return {t: study.run(t)["recompute"] for t in tolerances}
+def asked(given: argparse.Namespace) -> list[str]:
+    """Names of the rivals to be timed."""
+    openvino, bf16 = given.openvino != "none", given.openvino == "bf16"
+    return [name for name, yes in ((rivals.FIRST, openvino), (rivals.BF16, bf16), (rivals.INT8, given.int8)) if yes]
+
+
+def maker(
+    name: str, pair: Pair, feeds: list[dict[str, np.ndarray]], given: argparse.Namespace, entries: dict[str, str]
+) -> Callable[[], Any]:
+    """Makes one rival when it is called."""
+    if name == rivals.INT8:
+        return lambda: rivals.int8_session(pair.model, feeds, given.threads, entries)
+    precision = "bf16" if name == rivals.BF16 else "f32"
+    return lambda: rivals.OpenVino(pair.model, feeds[0], given.threads, precision, given.denormals)
+
+
+def columns_of(given: argparse.Namespace) -> list[tuple[str, str]]:
+    """The columns that these arguments fill."""
+    columns = [c for c in COLUMNS if "ideal" not in c[1] or given.ideal or given.ideal_cache]
+    for name in asked(given):
+        found = f"rivals[{name}]"
+        columns += [(f"{name} ms", f"{{{found}[ms]:.2f}}"), (f"converted : {name}", f"{{{found}[ratio]:.2f}}")]
+        columns += [(f"{name} error", f"{{{found}[error]:.2e}}")]
+    return columns
 
 
 def cell(template: str, row: dict[str, Any]) -> str:
     """One cell; what was not measured is a dash."""
     try:
         return template.format(**row)
-    except (TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return "-"
 
 
-def line(row: dict[str, Any], columns: tuple[tuple[str, str], ...]) -> str:
+def line(row: dict[str, Any], columns: list[tuple[str, str]]) -> str:
     return "| " + " | ".join(cell(template, row) for _, template in columns) + " |"
 
 
-def machine() -> dict[str, Any]:
+def machine(given: argparse.Namespace) -> dict[str, Any]:
     """What the figures depend on."""
-    names = [text.split(":", 1)[1].strip() for text in _cpuinfo() if text.startswith("model name")]
     return {
-        "cpu": names[0] if names else platform.processor(),
+        "cpu": cpu(),
         "cores": os.cpu_count(),
-        "isa": runtime.query("isa").get("chosen"),
+        "isa": given.isa or runtime.query("isa").get("chosen"),
         "onnxruntime": onnxruntime.__version__,
         "library": runtime.query("version").get("version"),
         "python": platform.python_version(),
+        "threads": given.threads,
+        "spinning": "on" if given.spinning else "off",
+        "denormals": "zero" if yardstick.denormals_are_zero() else "kept",  # for the calling thread
     }
-
-
-def _cpuinfo() -> list[str]:
-    path = pathlib.Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
 
 
 def arguments() -> argparse.Namespace:
@@ -164,8 +192,20 @@ def arguments() -> argparse.Namespace:
     kind.add_argument("--random", dest="kind", action="store_const", const="random", help="every frame is noise")
     kind.add_argument("--still", dest="kind", action="store_const", const="still", help="the same frame again")
     parser.add_argument("--ideal", action="store_true", help="also what ideal.py counts (slow)")
+    parser.add_argument(
+        "--ideal-cache", type=pathlib.Path, metavar="FILE", help="keep that there; without --ideal only what is there"
+    )
     parser.add_argument("--frames", type=int, help="at most this many frames of each clip")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="of each session [2]")
+    parser.add_argument("--isa", help="level of the rrm operators (avx2, portable, ...); the others keep their own")
+    parser.add_argument("--spinning", action="store_true", help="let the thread pools' workers spin between runs")
+    parser.add_argument(
+        "--denormals", action="store_true", help="do not count them as zero (rrm operators flush always)"
+    )
+    parser.add_argument(
+        "--openvino", choices=["f32", "bf16", "none"], default="f32", help="bf16: in f32 and bf16 [f32]"
+    )
+    parser.add_argument("--int8", action="store_true", help="also ONNX Runtime on the model quantised on first frames")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures there as well")
     return parser.parse_args()
 
@@ -175,26 +215,38 @@ def main() -> int:
     if not (given.corpus / "pairs.toml").exists():
         sys.exit(f"error: no pairs.toml in {given.corpus}\n\nhint: name the corpus with --corpus DIR or RRM_CORPUS")
     sys.path.insert(0, str(given.corpus))
+    yardstick.settle_denormals(zero=not given.denormals)  # before any other session
     kind = given.kind or "clip"
     tolerances = given.tolerance or ([0.0, 0.01, 0.02, 0.05] if kind == "clip" else [0.0])
-    columns = tuple(c for c in COLUMNS if c[0] != "ideal" or given.ideal)
-    where, rows, failed = machine(), [], False
-    print(", ".join(f"{k} {v}" for k, v in where.items()), f"threads {given.threads}", f"frames: {kind}", sep=", ")
+    columns, ideals = columns_of(given), Ideals(given.ideal_cache, given.ideal, given.threads)
+    where, rows, told = machine(given), [], set[str]()
+    print(", ".join(f"{k} {v}" for k, v in where.items()), f"frames: {kind}", sep=", ")
     print("\n| " + " | ".join(name for name, _ in columns) + " |\n|" + "---|" * len(columns), flush=True)
+    failed = False
     for name in given.pair:
         pair = Pair(name, given.corpus, given.frames)
-        ideal = ideals(pair, tolerances) if given.ideal and kind == "clip" else {}
+        ideal = ideals.of(pair.pair, tolerances) if kind == "clip" else {}
         for tolerance in tolerances:
             try:
-                rows.append(measure(pair, kind, tolerance, given.threads, ideal.get(tolerance)))
+                rows.append(measure(pair, kind, tolerance, ideal.get(tolerance), given))
             except RrmError as error:  # the other pairs are measured all the same
                 failed = True
-                print(f"error: {name}, tolerance {tolerance:g}: {error.message}", file=sys.stderr, flush=True)
+                hint = f"\n\nhint: {error.hint}" if error.hint else ""
+                print(f"error: {name}, tolerance {tolerance:g}: {error.message}{hint}", file=sys.stderr, flush=True)
                 continue
             print(line(rows[-1], columns), flush=True)
+            tell_missing(rows[-1]["missing"], told)
             if given.json:  # after every row: a long run that is stopped leaves what it has
                 given.json.write_text(json.dumps({"machine": where, "rows": rows}, indent=2) + "\n")
     return 1 if failed else 0
+
+
+def tell_missing(reasons: dict[str, str], told: set[str]) -> None:
+    """Why a column is a dash, once for each reason."""
+    for rival, reason in reasons.items():
+        if reason not in told:
+            print(f"note: {rival}: {reason}", file=sys.stderr, flush=True)
+            told.add(reason)
 
 
 if __name__ == "__main__":

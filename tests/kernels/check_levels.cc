@@ -62,7 +62,8 @@ void CheckGemm(const Kernels& k, int sites, int c, int n) {
   for (int i = 0; i < 2; ++i) {
     Floats packed(static_cast<size_t>(tables[i]->gemm_packed_floats(taps * c, n)));
     tables[i]->gemm_pack(w.data(), taps * c, n, bias.data(), packed.data());
-    tables[i]->gemm({rows.data(), sites, lens.data(), taps, sites, packed.data(), taps * c, n, out[i].data(), n});
+    tables[i]->gemm(
+        {rows.data(), sites, lens.data(), taps, sites, packed.data(), taps * c, n, out[i].data(), n, nullptr});
   }
   Expect(k, "gemm", out[0], out[1], 1e-4f);
 }
@@ -83,6 +84,24 @@ void CheckWindows(const Kernels& k, int sites, int c, int nulls) {
   Expect(k, "depthwise", deep[0], deep[1], 1e-5f);
   Expect(k, "window_max", max, top, 0);
   Expect(k, "window_weighted", mean, average, 1e-5f);
+}
+
+void CheckDepthwiseRun(const Kernels& k, int sites, int c) {
+  const int kernel = 1 + Below(5), stride = 1 + Below(2);
+  const int64_t pitch = (static_cast<int64_t>(sites - 1) * stride + kernel) * c;
+  const Floats map = Random(static_cast<size_t>(pitch) * kernel), w = Random(static_cast<size_t>(kernel * kernel) * c),
+               bias = Random(c);
+  std::vector<const float*> bands;
+  for (int ky = 0; ky < kernel; ++ky) bands.push_back(map.data() + ky * pitch);
+  if (Below(2)) bands[Below(kernel)] = nullptr;
+  const size_t n = static_cast<size_t>(sites) * c;
+  Floats out[2] = {Floats(n), Floats(n)};
+  const Kernels* tables[2] = {&k, &kReference};
+  for (int i = 0; i < 2; ++i) {
+    tables[i]->depthwise_run({bands.data(), kernel, kernel, static_cast<int64_t>(stride) * c, c, sites, w.data(),
+                              bias.data(), c, out[i].data(), c, nullptr});
+  }
+  Expect(k, "depthwise_run", out[0], out[1], 1e-5f);
 }
 
 void CheckElementwise(const Kernels& k, int sites, int c) {
@@ -170,6 +189,7 @@ int main() {
       const int c = 1 + Below(round % 2 ? 70 : 9);
       CheckGemm(k, sites, c, 1 + Below(90));
       CheckWindows(k, sites, c, round % 3 * 4);
+      CheckDepthwiseRun(k, sites, c);
       CheckElementwise(k, sites, c);
       CheckCommits(k, sites + 70 * (round % 2), c);
       CheckFolds(k, sites, c);

@@ -36,8 +36,14 @@ def _struct(name: str, fields: str) -> type[ct.Structure]:
 
 
 Activation = _struct("Activation", "kind:i a:f b:f slopes:p")
-GemmArgs = _struct("GemmArgs", "rows:p rows_stride:l lens:p pieces:i sites:i packed:p k:i n:i out:p out_stride:l")
+GemmArgs = _struct(
+    "GemmArgs", "rows:p rows_stride:l lens:p pieces:i sites:i packed:p k:i n:i out:p out_stride:l ahead:p"
+)
 DepthwiseArgs = _struct("DepthwiseArgs", "rows:p rows_stride:l taps:i sites:i w:p bias:p c:i out:p out_stride:l")
+DepthwiseRunArgs = _struct(
+    "DepthwiseRunArgs",
+    "bands:p kernel_h:i kernel_w:i step:l tap:l sites:i w:p bias:p c:i out:p out_stride:l ahead:p",
+)
 WindowArgs = _struct("WindowArgs", "rows:p rows_stride:l taps:i sites:i weights:p c:i out:p out_stride:l")
 BinaryArgs = _struct(
     "BinaryArgs", "op:i a:p a_stride:l a_wide:b b:p b_stride:l b_wide:b sites:i c:i out:p out_stride:l"
@@ -56,6 +62,7 @@ class Kernels(ct.Structure):
         ("gemm", ct.CFUNCTYPE(None, ct.POINTER(GemmArgs))),
         ("gemm_tile", i32),
         ("depthwise", ct.CFUNCTYPE(None, ct.POINTER(DepthwiseArgs))),
+        ("depthwise_run", ct.CFUNCTYPE(None, ct.POINTER(DepthwiseRunArgs))),
         ("window_max", ct.CFUNCTYPE(None, ct.POINTER(WindowArgs))),
         ("window_weighted", ct.CFUNCTYPE(None, ct.POINTER(WindowArgs))),
         ("binary", ct.CFUNCTYPE(None, ct.POINTER(BinaryArgs))),

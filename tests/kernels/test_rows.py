@@ -5,7 +5,7 @@ import pytest
 from guarded import address, gaps_untouched, guarded, rows_of, same_bits, spaced
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_api import BINARY_OPS, BinaryArgs, DepthwiseArgs, Kernels, WindowArgs
+from kernel_api import BINARY_OPS, BinaryArgs, DepthwiseArgs, DepthwiseRunArgs, Kernels, WindowArgs
 
 CHANNELS = [1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 33, 48, 63, 64, 65, 100, 129]
 SITES = 21
@@ -61,6 +61,55 @@ def test_depthwise(level: Kernels, reference: Kernels, c: int, nulls: float) -> 
         chosen = np.random.default_rng(1).integers(0, SITES, 11)
         subset = guarded(pointers[:, chosen])
         assert same_bits(out[chosen], depthwise(level, subset, w, bias, c))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kernel=st.tuples(st.sampled_from([1, 2, 3, 5]), st.sampled_from([1, 2, 3, 4, 5, 7])),
+    stride=st.integers(1, 3),
+    dilation=st.integers(1, 2),
+    sites=st.integers(1, 11),
+    c=st.sampled_from(CHANNELS),
+    outside=st.sampled_from(["", "first", "last"]),
+    look_ahead=st.booleans(),
+)
+def test_depthwise_run(
+    level: Kernels,
+    reference: Kernels,
+    kernel: tuple[int, int],
+    stride: int,
+    dilation: int,
+    sites: int,
+    c: int,
+    outside: str,
+    look_ahead: bool,
+) -> None:
+    """Neighbours by strides: the bits of the function that takes a pointer for each tap and site."""
+    kh, kw = kernel
+    rng = np.random.default_rng(c + sites)
+    width = (sites - 1) * stride + (kw - 1) * dilation + 1
+    rows = guarded(rng.standard_normal((kh, width, c), np.float32), shift=c % 4)
+    bands = rows.ctypes.data + 4 * width * c * np.arange(kh, dtype=np.uint64)
+    if outside:
+        bands[0 if outside == "first" else -1] = 0
+    bands = guarded(bands.astype(np.uint64))
+    w, bias = guarded(rng.standard_normal((kh * kw, c), np.float32)), guarded(rng.standard_normal(c, np.float32))
+    out = guarded(spaced(np.full((sites, c), np.nan, np.float32), c + 2))
+    held = guarded((rows.ctypes.data + 4 * c * np.arange(sites) % rows.nbytes).astype(np.uint64))
+    args = DepthwiseRunArgs(
+        *(address(bands), kh, kw, stride * c, dilation * c, sites, address(w), address(bias), c, address(out), c + 2),
+        address(held) if look_ahead else None,
+    )
+    level.depthwise_run(args)
+    assert gaps_untouched(out, sites, c, c + 2)
+    result = rows_of(out, sites, c, c + 2).copy()
+    x = (np.arange(sites) * stride)[None] + (np.arange(kw) * dilation)[:, None]
+    pointers = np.where(bands[:, None, None] == 0, 0, bands[:, None, None] + 4 * c * x[None].astype(np.uint64))
+    pointers = guarded(pointers.reshape(kh * kw, sites).astype(np.uint64))
+    assert same_bits(result, depthwise(level, pointers, w, bias, c))
+    if level.name == b"portable":
+        reference.depthwise_run(args)
+        assert same_bits(result, rows_of(out, sites, c, c + 2))
 
 
 @pytest.mark.parametrize("c", CHANNELS)

@@ -1,0 +1,107 @@
+"""The profile of a converted model: shares, bounds, bytes, and its table."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from small import cnn, feeds, pictures, write_clip
+
+import rrm_onnx
+from rrm_onnx import bench
+from rrm_onnx.bench.profile import Peaks, Traffic, lines, peaks, summed
+from rrm_onnx.bench.result import Result, Side
+from rrm_onnx.cli import main
+
+BEST = Peaks(threads=1, gflops=100.0, gigabytes=10.0)
+
+
+@pytest.fixture(scope="module")
+def converted() -> onnx.ModelProto:
+    return rrm_onnx.convert(cnn())
+
+
+def result(nodes: list[dict], seconds: float = 1e-3) -> Result:
+    """Two frames that count, each of so many seconds."""
+    side = Side((9.0, seconds, seconds), (9.0, seconds, seconds))
+    return Result(3, 1, side, side, 0.0, 0.0, 0.0, None, nodes=nodes)
+
+
+def node(name: str, op: str, ns: int, **more: int) -> dict:
+    rest = dict.fromkeys(("sites", "active", "changed", "macs_dense", "macs_done", "state_bytes"), 0)
+    return {"name": name, "op": op, "ns": ns, **rest, **more}
+
+
+def test_times_are_for_a_frame_and_add_up(converted):
+    found = lines(result([node("conv0", "Conv", 400_000), node("conv1", "Conv", 800_000)]), converted, BEST)
+    assert [(line.name, line.us, line.share) for line in found] == [
+        ("conv1", 400, pytest.approx(0.4)),
+        ("conv0", 200, pytest.approx(0.2)),
+        ("(outside of the rrm nodes)", pytest.approx(400), pytest.approx(0.4)),
+    ]
+    both = summed(found[:2], "both")
+    assert both.us == 600 and both.share == pytest.approx(0.6)
+
+
+def test_the_bound_is_the_longer_time(converted):
+    """10 M multiply-accumulates take 200 us at 100 GFLOP/s; 4 MB take 400 us at 10 GB/s."""
+    half = {"sites": 200, "active": 100, "changed": 50}
+    busy = node("conv0", "Conv", 2_000_000, macs_done=20_000_000, **half)
+    found = lines(result([busy]), converted, BEST)[0]
+    assert (found.bound, found.active, found.changed, found.macs) == ("compute", 0.5, 0.25, 1e7)
+    assert found.reached == pytest.approx(0.2, rel=0.02) and found.gflops == pytest.approx(20)
+    wide = lines(result([busy | {"state_bytes": 5_333_333}]), converted, BEST)[0]  # held read 0.5, written 0.25
+    assert wide.bound == "memory" and wide.reached == pytest.approx(0.4, rel=0.02)
+
+
+def test_bytes_are_those_of_the_active_part(converted):
+    """conv1 reads conv0's map and its own weights; Exit copies the last map; Enter compares what it keeps."""
+    nodes = [node(n.name, n.op_type, 1) for n in converted.graph.node]
+    kept = {"conv0": 1000, "conv1": 100, "conv2": 10}
+    traffic = Traffic(converted, [n | {"state_bytes": kept.get(n["name"], 3)} for n in nodes])
+    weights = 4 * (16 * 8 * 9 + 16)
+    assert traffic.touched("conv1", 0.5, 0.25) == 0.5 * (1000 + 100) + 0.25 * 100 + weights
+    assert traffic.touched("conv1", 0.0, 0.0) == 0
+    names = {n.op_type: n.name for n in converted.graph.node}
+    assert traffic.touched(names["Exit"], 1.0, 1.0) == 20 and traffic.touched(names["Enter"], 1.0, 0.5) == 3
+    assert traffic.touched("no such node", 1.0, 1.0) == 0
+
+
+def test_a_view_stands_for_what_it_shows(converted):
+    model = onnx.ModelProto()
+    model.CopyFrom(converted)
+    conv = next(n for n in model.graph.node if n.name == "conv1")
+    model.graph.node.add(op_type="Concat", domain="rrm", name="view", input=[conv.input[0]] * 2, output=["both"])
+    conv.input[0] = "both"
+    traffic = Traffic(model, [node("conv0", "Conv", 1, state_bytes=1000), node("view", "Concat", 1)])
+    assert traffic.touched("conv1", 1.0, 0.0) == 2000 + 4 * (16 * 8 * 9 + 16)
+
+
+def test_peaks_are_measured():
+    found = peaks(1)
+    assert found.threads == 1 and 0.1 < found.gflops < 1e5 and 0.1 < found.gigabytes < 1e4
+
+
+def test_a_real_profile(library, converted):
+    found = bench.compare(cnn(), converted, feeds(6), threads=1)
+    profile = lines(found, converted, BEST)
+    assert {line.name for line in profile[:-1]} == {n.name for n in converted.graph.node}
+    assert sum(line.share for line in profile) == pytest.approx(1)
+    macs = sum(line.macs for line in profile) * 5
+    assert macs == sum(n["macs_done"] for n in found.nodes) > 0
+    assert all(n["runs"] == 5 for n in found.nodes)  # not the first
+
+
+def test_the_command(tmp_path, monkeypatch, capsys, library):
+    pytest.importorskip("av")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rrm_onnx.cli.profile.MOST", 2)
+    onnx.save(cnn(), "model.onnx")
+    write_clip(tmp_path / "clip.mkv", pictures(4))
+    assert main(["bench", "model.onnx", "--clip", "clip.mkv", "--threads", "1", "--profile", "--json"]) == 0
+    out, err = capsys.readouterr()
+    profile = json.loads(out)["profile"]
+    assert len(profile["nodes"]) == 5 and np.isfinite(profile["outside_us"]) and profile["peaks"]["gflops"] > 0
+    assert "(3 more)" in err and "(outside" in err and "GB/s (copy), 1 threads" in err
