@@ -12,8 +12,8 @@ constexpr int32_t kBlockFloats = 8 * 1024;
 // ... but enough sites to fill register tiles many times, and few enough to keep the row pointers small.
 constexpr int32_t kBlockMin = 24;
 constexpr int32_t kBlockMax = 192;
-// Work below this is not worth waking the runtime's workers. Above, it goes in small parts: a worker comes late, and then
-// finds its share.
+// Work below this is not worth waking the runtime's workers. Above, it goes in small parts: a worker comes late, and
+// then finds its share.
 constexpr double kParallelNanoseconds = 60e3;
 constexpr double kTaskNanoseconds = 10e3;
 constexpr int32_t kMaxTasks = 32;
