@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from small import cnn, pictures, write_clip
 
-from rrm_onnx import doctor, runtime
+from rrm_onnx import bench, doctor, runtime
 from rrm_onnx.cli import main
 from rrm_onnx.errors import RuntimeMissingError
 
@@ -305,11 +305,47 @@ def test_bench_converts_in_memory(folder, library, capsys):
     assert files(folder) == before and "next: rrm-onnx convert model.onnx --tolerance 0.5" in err
 
 
-def test_bench_of_a_converted_model_takes_no_tolerance(folder, capsys):
+@pytest.mark.parametrize("option", [["--tolerance", "0.1"], ["--input-shape", "x=1x3x32x32"]])
+def test_bench_of_a_converted_model_takes_no_options_of_the_conversion(folder, capsys, option):
     assert main(["convert", "model.onnx"]) == 0
     capsys.readouterr()
-    arguments = ["bench", "model.onnx", "model.rrm.onnx", "--clip", "clip.mkv", "--tolerance", "0.1"]
-    refused(capsys, arguments, "already converted", "leave")
+    refused(capsys, ["bench", "model.onnx", "model.rrm.onnx", "--clip", "clip.mkv", *option], "already conv", "leave")
+
+
+def test_bench_of_open_sizes_takes_their_shape(folder, library, capsys, monkeypatch):
+    """Both sides get the shape, and so does the clip."""
+    seen = []
+    compare = bench.compare
+
+    def spy(original, fast, feeds, **others):
+        given = list(feeds)
+        for model in (original, fast):
+            seen.append([d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim])
+        seen.append(list(given[0]["x"].shape))
+        return compare(original, fast, given, **others)
+
+    monkeypatch.setattr(bench, "compare", spy)
+    onnx.save(cnn(size=None), "open.onnx")
+    options = ["--input-shape", "x=1x3x32x48", "--tolerance", "0.5"]
+    assert main(["bench", "open.onnx", "--clip", "clip.mkv", *options]) == 0
+    assert seen == [[1, 3, 32, 48]] * 3
+    assert "next: rrm-onnx convert open.onnx --tolerance 0.5 --input-shape x=1x3x32x48" in capsys.readouterr().err
+
+
+def test_a_clip_is_read_at_the_size_that_the_converted_model_was_given(folder, library, capsys):
+    onnx.save(cnn(size=None), "open.onnx")
+    assert main(["convert", "open.onnx", "--input-shape", "x=1x3x32x48"]) == 0
+    for command in ("verify", "bench"):
+        assert main([command, "open.onnx", "open.rrm.onnx", "--clip", "clip.mkv"]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["convert"], ["inspect"], ["bench", "--clip", "clip.mkv"]])
+def test_input_shape_is_the_same_option_everywhere(folder, capsys, command):
+    onnx.save(cnn(size=None), "open.onnx")
+    given = [*command, "open.onnx", "--input-shape", "x=1x3x32x48", "--input-shape"]
+    refused(capsys, [*given, "x=1x3x64x64"], "the shape of 'x' is given twice", "--help")
+    refused(capsys, [*given, "y=1x3"], "no input 'y'", "'x'")
+    refused(capsys, [*given, "1x3"], "NAME=1x3x480x640", "--help")
 
 
 @pytest.mark.parametrize("command", ["verify", "bench"])
@@ -350,6 +386,12 @@ def test_inspect_an_original(folder, capsys):
     assert answer["inputs"] == [{"name": "x", "type": "float", "shape": "1 x 3 x 64 x 64"}]
     assert answer["converted"] is False and answer["report"]["nodes_before"] == 5
     assert "next: rrm-onnx convert model.onnx" in err and files(folder) == ["clip.mkv", "model.onnx"]
+
+
+def test_inspect_repeats_the_shape_in_the_next_command(folder, capsys):
+    onnx.save(cnn(size=None), "open.onnx")
+    assert main(["inspect", "open.onnx", "--input-shape", "x=1x3x32x48"]) == 0
+    assert "next: rrm-onnx convert open.onnx --input-shape x=1x3x32x48" in capsys.readouterr().err
 
 
 def test_inspect_a_converted_model(folder, capsys):

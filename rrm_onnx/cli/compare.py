@@ -13,9 +13,11 @@ from rrm_onnx.cli import shell
 from rrm_onnx.cli.options import (
     ModelPath,
     clip_options,
+    input_shape_option,
     json_option,
     reading_of,
     repeated,
+    shape_words,
     threads_option,
     thresholds_option,
     tolerance_option,
@@ -37,7 +39,7 @@ def verify_command(
     """Check that the converted model answers as the original does, on every frame of a clip."""
     original = yardstick.load(model)
     fast = load_converted(converted, original)
-    frames = read_clip(clip, original, reading)
+    frames = read_clip(clip, fast, reading)
     with shell.progress("comparing", len(frames)) as step:
         report = verify(original, fast, frames.feeds(), rtol=rtol, progress=step)
     rows = [
@@ -69,6 +71,7 @@ def _why(report: Report) -> str:
 @threads_option
 @tolerance_option
 @thresholds_option
+@input_shape_option
 @json_option
 def bench_command(
     model: pathlib.Path,
@@ -77,21 +80,26 @@ def bench_command(
     threads: int,
     tolerance: float | None,
     thresholds: pathlib.Path | None,
+    shapes: dict[str, tuple[int, ...]] | None,
     as_json: bool,
     **reading: Any,
 ) -> int:
     """Time the original and the converted model on a clip, frame by frame in one process.
 
-    Without CONVERTED, MODEL is converted in memory with --tolerance or --thresholds.
+    Without CONVERTED, MODEL is converted in memory with --tolerance, --thresholds and --input-shape.
     """
-    if converted and (tolerance is not None or thresholds):
+    if converted and (tolerance is not None or thresholds or shapes):
         raise RrmError(
-            f"{converted}: is already converted, --tolerance and --thresholds do not apply",
+            f"{converted}: is already converted, --tolerance, --thresholds and --input-shape do not apply",
             hint="leave them out, or leave the converted model out",
         )
     original = yardstick.load(model)
-    fast = load_converted(converted, original) if converted else convert(model, tolerance, thresholds)
-    frames = read_clip(clip, original, reading)
+    if converted:
+        fast = load_converted(converted, original)
+    else:
+        fast = convert(model, tolerance, thresholds, shapes)
+        fix_shapes(original, shapes)
+    frames = read_clip(clip, fast, reading)
     with shell.progress("timing", len(frames)) as step:
         result = bench.compare(
             original, fast, frames.feeds(), threads=threads, on_frame=lambda t, _dense, _converted: step(t + 1)
@@ -100,11 +108,12 @@ def bench_command(
     if converted:
         shell.next_command("rrm-onnx", "inspect", converted)
     elif result.ratio < 1 and not tolerance and not thresholds:
-        shell.next_command("rrm-onnx", "bench", model, "--clip", clip, *repeated(reading), "--tolerance", "0.02")
+        given = [*repeated(reading), "--tolerance", "0.02", *shape_words(shapes)]
+        shell.next_command("rrm-onnx", "bench", model, "--clip", clip, *given)
     else:
         given = [] if tolerance is None else ["--tolerance", f"{tolerance:g}"]
         given += ["--thresholds", str(thresholds)] if thresholds else []
-        shell.next_command("rrm-onnx", "convert", model, *given)
+        shell.next_command("rrm-onnx", "convert", model, *given, *shape_words(shapes))
     if as_json:
         shell.data(result.to_dict())
     return shell.OK
@@ -128,7 +137,10 @@ def show_result(title: str, result: bench.Result) -> None:
 
 
 def read_clip(clip: str, model: onnx.ModelProto, reading: dict[str, Any]) -> video.Clip:
-    """The clip's frames for the model's picture input, with a progress bar."""
+    """The clip's frames for the model's picture input, with a progress bar.
+
+    `model` is the converted one: its input has a size where the original's may be open.
+    """
     options = reading_of(reading)
     target = video.image_input(model)
     with shell.progress("reading frames", options.frames) as step:
@@ -147,10 +159,20 @@ def load_converted(path: pathlib.Path, original: onnx.ModelProto) -> onnx.ModelP
 
 
 def convert(
-    model: pathlib.Path | onnx.ModelProto, tolerance: float | None, thresholds: pathlib.Path | None = None
+    model: pathlib.Path,
+    tolerance: float | None,
+    thresholds: pathlib.Path | None,
+    shapes: dict[str, tuple[int, ...]] | None,
 ) -> onnx.ModelProto:
     """A converted model in memory."""
     from rrm_onnx import pipeline
     from rrm_onnx.types import Options
 
-    return pipeline.run(model, Options(tolerance=tolerance, thresholds=thresholds)).model
+    return pipeline.run(model, Options(tolerance, thresholds, input_shapes=shapes)).model
+
+
+def fix_shapes(original: onnx.ModelProto, shapes: dict[str, tuple[int, ...]] | None) -> None:
+    """Give the original the shapes of the converted model: both sides may make use of them."""
+    from rrm_onnx.normalise.inputs import set_input_shapes
+
+    set_input_shapes(original, shapes or {})
