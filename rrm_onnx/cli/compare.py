@@ -144,7 +144,10 @@ def read_clip(clip: str, model: onnx.ModelProto, reading: dict[str, Any]) -> vid
     options = reading_of(reading)
     target = video.image_input(model)
     with shell.progress("reading frames", options.frames) as step:
-        return video.read_clip(clip, target, options, step)
+        frames = video.read_clip(clip, target, options, step)
+    for warning in frames.warnings:
+        shell.warn(warning)
+    return frames
 
 
 def load_converted(path: pathlib.Path, original: onnx.ModelProto) -> onnx.ModelProto:
