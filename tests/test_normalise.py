@@ -6,6 +6,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from rrm_onnx.emit import Writer
 from rrm_onnx.errors import ConvertError, RuntimeMissingError
 from rrm_onnx.load import load
 from rrm_onnx.normalise import normalise
+from rrm_onnx.pipeline import convert
 from rrm_onnx.thresholds import Gates
 from rrm_onnx.types import Normalised, Plan
 
@@ -418,18 +420,48 @@ class TestInputShapes:
         assert [d.dim_value for d in normal.header.graph.input[0].type.tensor_type.shape.dim] == [1, 3, 24, 32]
         assert list(normal.graph.outputs[0].shape)[1:] == [4, 24, 32]
 
+    def test_numbers_of_numpy(self) -> None:
+        normal = normalise(load(self.model), {"x": np.array([1, 3, 24, 32])})
+        assert [d.dim_value for d in normal.header.graph.input[0].type.tensor_type.shape.dim] == [1, 3, 24, 32]
+
     @pytest.mark.parametrize(
-        ("shapes", "text"),
+        ("shapes", "text", "hint"),
         [
-            ({"z": (1, 3, 8, 8)}, "no input 'z'"),
-            ({"x": (1, 3, 8)}, "does not fit"),
-            ({"x": (1, 4, 8, 8)}, "does not fit"),
-            ({"x": (1, 3, 0, 8)}, "below 1"),
+            ({"z": (1, 3, 8, 8)}, "no input 'z'", "known: 'x'"),
+            ({3: (1, 3, 8, 8)}, "no input 3", "known: 'x'"),
+            ({"x": (1, 3, 8)}, r"\[1, 3, 8\] does not fit the declared \['N', 3, 'H', 'W'\]", "all 4 dimensions"),
+            ({"x": ()}, "does not fit", "all 4 dimensions"),
+            ({"x": (1, 4, 8, 8)}, "does not fit", "only dimensions 0, 2, 3 are open"),
+            ({"x": (1, 3, 0, 8)}, "holds 0, which is no size", "whole number"),
+            ({"x": (-1, 3, 8, 8)}, "holds -1, which is no size", "whole number"),
+            ({"x": (1, 3, 8.0, 8)}, r"holds 8\.0, which is no size", "whole number"),
+            ({"x": (1, 3, "8", 8)}, "holds '8', which is no size", "whole number"),
+            ({"x": ("N", 3, 8, 8)}, "holds 'N', which is no size", "whole number"),
+            ({"x": (1, 3, None, 8)}, "holds None, which is no size", "whole number"),
+            ({"x": (True, 3, 8, 8)}, "holds True, which is no size", "whole number"),
+            ({"x": (1, 3, 1 << 40, 8)}, "holds 1099511627776, which is no size", "whole number"),
+            ({"x": "1x3x8x8"}, "'1x3x8x8' is not a shape", "such as"),
+            ({"x": 8}, "8 is not a shape", "such as"),
+            ({"x": None}, "None is not a shape", "such as"),
+            ([1, 3, 8, 8], "not a mapping of input names to shapes", "'NAME': "),
         ],
     )
-    def test_refused(self, shapes: dict[str, tuple[int, ...]], text: str) -> None:
-        with pytest.raises(ConvertError, match=text):
-            normalise(load(self.model), shapes)
+    def test_refused(self, shapes: Any, text: str, hint: str) -> None:
+        with pytest.raises(ConvertError, match=text) as caught:
+            convert(self.model, input_shapes=shapes)
+        assert hint in (caught.value.hint or "")
+
+    def test_a_fixed_shape_cannot_be_changed(self) -> None:
+        with pytest.raises(ConvertError, match="does not fit") as caught:
+            convert(chain("Relu"), input_shapes={"x": (1, 3, 8, 8)})
+        assert "leave it out" in (caught.value.hint or "")
+
+    def test_an_input_that_is_no_tensor(self) -> None:
+        model = chain("Relu")
+        model.graph.input.append(helper.make_tensor_sequence_value_info("list", TensorProto.FLOAT, None))
+        with pytest.raises(ConvertError, match="'list' is not a tensor") as caught:
+            convert(model, input_shapes={"list": (1, 3)})
+        assert "leave it out" in (caught.value.hint or "")
 
 
 def test_model_that_onnxruntime_cannot_load() -> None:
