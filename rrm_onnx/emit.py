@@ -2,7 +2,7 @@
 
 Invariants: every tensor that enters does so through one Enter per layout, every tensor that leaves keeps its name;
 Transposes (and a Cast from uint8) next to a border are taken into it; inputs, outputs, metadata and opset imports of
-the source are kept as they are.
+the source are kept as they are, as are the texts beside its nodes, edges and weights (annotations.py).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper, numpy_helper
 
+from rrm_onnx.annotations import restore
 from rrm_onnx.common import check_content, free_name, one_line
 from rrm_onnx.errors import ConvertError, InternalError
 from rrm_onnx.ops.composite import COMPOSITE_DOMAIN, expand
@@ -37,6 +38,7 @@ def emit(source: Normalised, plan: Plan, limits: Gates, streams: bool, digest: s
         writer.add(node)
     limits.check_names({n.name for n in writer.nodes if n.op_type in GATED} | {n.name for n in source.graph.nodes})
     model = writer.finish()
+    restore(model.graph, source.header.graph)
     for key, value in {
         "rrm.version": str(DOMAIN_VERSION),
         "rrm.source": digest,
