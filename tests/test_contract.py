@@ -7,7 +7,8 @@ import pathlib
 import re
 
 import pytest
-from cases import CASES, OPS, RANDOM
+from cases import CASES, OPS
+from random_cases import RANDOM
 
 from rrm_onnx.ops import reference_ops
 from rrm_onnx.ops.reference_math import ACTIVATIONS
