@@ -40,6 +40,12 @@ class OpRule:
     """
 
     op_types: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
+    """The rrm operators that it emits; empty: that of the same name as the ONNX operator."""
+
+    def becomes(self, op_type: str) -> tuple[str, ...]:
+        """The rrm operators that an ONNX operator may become."""
+        return self.makes or (op_type,)
 
     def match(self, node: gs.Node, facts: Facts) -> Decision:
         """The node as a Match, or the reason why it stays dense."""

@@ -43,7 +43,10 @@ def bias_of(node: gs.Node, channels: int) -> Constant:
 
 
 class ConvRule(OpRule):
-    """Conv(x, W [M, C/group, kh, kw], B [M]) -> rrm.Conv."""
+    """Conv(x, W [M, C/group, kh, kw], B [M]) -> rrm.Conv.
+
+    Limits: two dimensions; W and B are float32 constants of the graph; no negative pads.
+    """
 
     op_types = ("Conv",)
 
@@ -80,7 +83,6 @@ class WindowOp(SiteOp):
     pads: list[int]
     dilations: list[int]
     auto_pad: str = "NOTSET"
-    ceil_mode: int = 0
 
     def output_shape(self, shapes: list[tuple[int, ...]]) -> tuple[int, int]:
         return self._outputs(0, shapes[0][0]), self._outputs(1, shapes[0][1])
@@ -96,7 +98,11 @@ class WindowOp(SiteOp):
 
     def _outputs(self, axis: int, size: int) -> int:
         kernel, stride, dilation = self.kernel_shape[axis], self.strides[axis], self.dilations[axis]
-        return window_output(size, kernel, stride, self.padding(axis, size), dilation, bool(self.ceil_mode))
+        return window_output(size, kernel, stride, self.padding(axis, size), dilation, self._rounds_up())
+
+    def _rounds_up(self) -> bool:
+        """Whether a last window that hangs over the end counts."""
+        return False
 
     def _axis(self, axis: int, size: int, out: int) -> Any:
         kernel, stride, dilation = self.kernel_shape[axis], self.strides[axis], self.dilations[axis]
@@ -120,11 +126,9 @@ def correlate(fmap: Map, taps: Taps, weights: Any, bias: Any) -> Any:
 
 
 class Conv(WindowOp):
-    """ONNX's Conv in two dimensions with bias, then an activation, then the gate.
+    """ONNX's Conv in two dimensions with bias, then an activation, then the gate."""
 
-    Inputs: ticket, W [M, C/group, kh, kw], B [M].
-    """
-
+    takes: ClassVar[tuple[str, ...]] = ("ticket", "W: float32 [M, C/group, kh, kw]", "B: float32 [M]")
     gated: ClassVar[bool] = True
     group: int
     activation: str

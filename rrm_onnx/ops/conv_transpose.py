@@ -61,7 +61,11 @@ def explicit_pads(node: gs.Node, window: Window, x: EdgeFact, output_padding: tu
 
 
 class ConvTransposeRule(OpRule):
-    """ConvTranspose(x, W [C, M/group, kh, kw], B [M]) -> rrm.ConvTranspose."""
+    """ConvTranspose(x, W [C, M/group, kh, kw], B [M]) -> rrm.ConvTranspose.
+
+    Limits: two dimensions; W and B are float32 constants of the graph; no negative pads; with auto_pad or output_shape
+    the input's size must be known.
+    """
 
     op_types = ("ConvTranspose",)
 
@@ -95,15 +99,16 @@ class ConvTransposeRule(OpRule):
 class ConvTranspose(SiteOp):
     """ONNX's ConvTranspose in two dimensions with bias, then an activation, then the gate.
 
-    Inputs: ticket, W [C, M/group, kh, kw], B [M]. Written as a gather: an output site reads the input sites that
-    scatter to it.
+    Written as a gather: an output site reads the input sites that scatter to it.
     """
 
+    takes: ClassVar[tuple[str, ...]] = ("ticket", "W: float32 [C, M/group, kh, kw]", "B: float32 [M]")
     gated: ClassVar[bool] = True
     kernel_shape: list[int]
     strides: list[int]
     pads: list[int]
     dilations: list[int]
+    auto_pad: str = "NOTSET"  # the rule writes no other
     output_padding: list[int]
     group: int
     activation: str

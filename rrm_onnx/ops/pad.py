@@ -15,7 +15,10 @@ from rrm_onnx.types import Attribute, Match
 
 
 class PadRule(OpRule):
-    """Pad -> rrm.Pad with pads (top, left, bottom, right)."""
+    """Pad -> rrm.Pad with pads (top, left, bottom, right).
+
+    Limits: height and width only; constant, reflect or edge; constant pads that are not negative.
+    """
 
     op_types = ("Pad",)
 

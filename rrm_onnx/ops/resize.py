@@ -67,8 +67,13 @@ def modes(node: gs.Node, opset: int) -> dict[str, Attribute]:
 
 
 class ResizeRule(OpRule):
-    """Resize, Upsample -> rrm.Resize."""
+    """Resize, Upsample -> rrm.Resize.
 
+    Limits: height and width only; nearest or linear; constant scales or sizes; half_pixel, pytorch_half_pixel,
+    asymmetric or align_corners; no antialias, and the aspect ratio is not kept.
+    """
+
+    makes = ("Resize",)
     op_types = ("Resize", "Upsample")
 
     def accept(self, node: gs.Node, facts: Facts) -> Match:

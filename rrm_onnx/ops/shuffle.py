@@ -17,8 +17,12 @@ from rrm_onnx.types import Match
 
 class GatherRule(OpRule):
     """Gather over axis 1 with constant indices -> rrm.ChannelGather: out[..., i] = in[..., indices[i]];
-    rrm.Slice where the indices count up by one."""
+    rrm.Slice where the indices count up by one.
 
+    Limits: over channels only; the indices are a constant of rank 1.
+    """
+
+    makes = ("ChannelGather", "Slice")
     op_types = ("Gather",)
 
     def accept(self, node: gs.Node, facts: Facts) -> Match:
@@ -41,7 +45,10 @@ class GatherRule(OpRule):
 
 
 class SpaceToDepthRule(OpRule):
-    """SpaceToDepth -> rrm.SpaceToDepth."""
+    """SpaceToDepth -> rrm.SpaceToDepth.
+
+    Limits: none.
+    """
 
     op_types = ("SpaceToDepth",)
 
@@ -55,7 +62,10 @@ class SpaceToDepthRule(OpRule):
 
 
 class DepthToSpaceRule(OpRule):
-    """DepthToSpace -> rrm.DepthToSpace."""
+    """DepthToSpace -> rrm.DepthToSpace.
+
+    Limits: none.
+    """
 
     op_types = ("DepthToSpace",)
 
