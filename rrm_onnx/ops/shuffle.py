@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rrm_onnx.ops.base import Facts, OpRule, Refused, attribute, channels_of, constant, map_input, out_fact, single
+from rrm_onnx.ops.base import (
+    Facts,
+    OpRule,
+    Refused,
+    attribute,
+    channels_of,
+    constant,
+    map_input,
+    out_fact,
+    resized,
+    single,
+)
 from rrm_onnx.ops.reference_base import Map, SiteOp
 from rrm_onnx.ops.reference_math import Taps
 from rrm_onnx.ops.views import channel_axis
@@ -55,9 +66,7 @@ class SpaceToDepthRule(OpRule):
     def accept(self, node: gs.Node, facts: Facts) -> Match:
         name, x = map_input(node, 0, facts)
         block = int(attribute(node, "blocksize", 1))
-        height = None if x.height is None else x.height // block
-        width = None if x.width is None else x.width // block
-        out = out_fact(x, channels_of(x) * block * block, height, width)
+        out = resized(x, channels_of(x) * block * block, lambda h: h // block, lambda w: w // block)
         return single(node, "SpaceToDepth", (name,), {"blocksize": block}, out)
 
 
@@ -74,9 +83,7 @@ class DepthToSpaceRule(OpRule):
         block, mode = int(attribute(node, "blocksize", 1)), str(attribute(node, "mode", "DCR"))
         if channels_of(x) % (block * block):
             raise Refused("shape", f"{channels_of(x)} channels do not divide by blocksize {block} squared")
-        height = None if x.height is None else x.height * block
-        width = None if x.width is None else x.width * block
-        out = out_fact(x, channels_of(x) // (block * block), height, width)
+        out = resized(x, channels_of(x) // (block * block), lambda h: h * block, lambda w: w * block)
         return single(node, "DepthToSpace", (name,), {"blocksize": block, "mode": mode}, out)
 
 
