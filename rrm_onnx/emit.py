@@ -2,11 +2,12 @@
 
 Invariants: every tensor that enters does so through one Enter per layout, every tensor that leaves keeps its name;
 Transposes (and a Cast from uint8) next to a border are taken into it; inputs, outputs, metadata and opset imports of
-the source are kept as they are.
+the source are kept as they are, as are the texts beside its nodes, edges and weights (annotations.py).
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -15,8 +16,9 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper, numpy_helper
 
-from rrm_onnx.common import check_content, free_name
-from rrm_onnx.errors import ConvertError
+from rrm_onnx.annotations import restore
+from rrm_onnx.common import check_content, free_name, one_line
+from rrm_onnx.errors import ConvertError, InternalError
 from rrm_onnx.ops.composite import COMPOSITE_DOMAIN, expand
 from rrm_onnx.ops.enter_exit import STREAM_INPUTS, enter, leave
 from rrm_onnx.thresholds import Gates
@@ -36,6 +38,7 @@ def emit(source: Normalised, plan: Plan, limits: Gates, streams: bool, digest: s
         writer.add(node)
     limits.check_names({n.name for n in writer.nodes if n.op_type in GATED} | {n.name for n in source.graph.nodes})
     model = writer.finish()
+    restore(model.graph, source.header.graph)
     for key, value in {
         "rrm.version": str(DOMAIN_VERSION),
         "rrm.source": digest,
@@ -90,7 +93,7 @@ class Writer:
 
     def add_match(self, match: Match) -> None:
         for emitted in match.emits:
-            inputs = [self.ticket_of(t) for t in emitted.inputs]
+            inputs = [self.ticket_of(t, match.node) for t in emitted.inputs]
             inputs += [self.constant(c.name, c.values) for c in emitted.constants]
             outputs = emitted.outputs
             if not emitted.dense:
@@ -100,11 +103,12 @@ class Writer:
                 for tensor in emitted.outputs:
                     self.leave(tensor)
 
-    def ticket_of(self, tensor: str) -> str:
+    def ticket_of(self, tensor: str, reader: str) -> str:
         """The ticket that stands for a tensor of the source; enters it at its first use."""
         if tensor in self.tickets:
             return self.tickets[tensor]
-        assert tensor not in self.inside, f"'{tensor}' is used before it is made"
+        if tensor in self.inside:
+            raise inconsistent(f"'{tensor}' is read by '{reader}' before it is made", reader)
         origin, channels_last = self.border(tensor)
         key = f"{origin}{' (NHWC)' if channels_last else ''}"
         if key not in self.tickets:
@@ -277,13 +281,33 @@ def check(model: onnx.ModelProto) -> None:
     made |= {t.values.name for t in model.graph.sparse_initializer} | {""}
     names: set[str] = set()
     for node in model.graph.node:
-        assert node.name not in names, f"two nodes are named '{node.name}'"
+        if node.name in names:
+            raise inconsistent(f"two nodes are named '{node.name}'")
         names.add(node.name)
         for i in node.input:
-            assert i in made, f"'{i}' is read by '{node.name}' before it is made"
+            if i not in made:
+                raise inconsistent(f"'{i}' is read by '{node.name}' before it is made")
         for o in node.output:
-            assert not o or o not in made, f"'{o}' is made twice"
+            if o and o in made:
+                raise inconsistent(f"'{o}' is made twice, the second time by '{node.name}'")
             made.add(o)
-    missing = [o.name for o in model.graph.output if o.name not in made]
-    assert not missing, f"outputs are never made: {missing}"
-    check_content(model)
+    for output in model.graph.output:
+        if output.name not in made:
+            raise inconsistent(f"the output '{output.name}' is never made")
+    try:
+        check_content(model)
+    except onnx.checker.ValidationError as e:
+        raise inconsistent(one_line(e)) from e
+    except ValueError as e:  # the checker serializes, which protobuf refuses above 2 GiB
+        hint = "a file of ONNX holds 2 GiB: convert a smaller model, or leave parts dense with --skip"
+        raise ConvertError(f"the converted model cannot be checked: {one_line(e)}", hint=hint) from e
+
+
+def inconsistent(what: str, node: str | None = None) -> InternalError:
+    """The error for a converted graph that is wrong. `node`: of the source; where it stays dense, all is well."""
+    around = f"; --skip {shlex.quote(node)} gets around it" if node else ""
+    return InternalError(
+        f"the converter made an inconsistent model, which is a bug: {what}",
+        hint=f"report it with the model and what 'rrm-onnx doctor' shows{around}",
+        node=node,
+    )

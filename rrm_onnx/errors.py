@@ -26,6 +26,10 @@ class ConvertError(RrmError):
     """The model is valid, but the conversion that was asked for is not possible."""
 
 
+class InternalError(RrmError):
+    """This package made something that is inconsistent: a bug, to be reported."""
+
+
 class ThresholdsError(RrmError):
     """The thresholds are malformed, out of range or belong to another model."""
 

@@ -17,8 +17,8 @@ from rrm_onnx.match import match
 from rrm_onnx.normalise import normalise
 from rrm_onnx.partition import partition
 from rrm_onnx.report import Report, report
-from rrm_onnx.thresholds import gates
-from rrm_onnx.types import Options
+from rrm_onnx.thresholds import Gates, gates
+from rrm_onnx.types import Normalised, Options, Plan
 
 
 @dataclass(frozen=True)
@@ -29,30 +29,49 @@ class Converted:
     report: Report
 
 
+@dataclass(frozen=True)
+class Planned:
+    """What stands before anything is written."""
+
+    options: Options
+    source: onnx.ModelProto
+    digest: str
+    limits: Gates
+    normal: Normalised
+    plan: Plan
+
+
 def run(model: str | os.PathLike[str] | onnx.ModelProto, options: Options | None = None) -> Converted:
     """Convert `model` as `options` say. Raises RrmError: LoadError, ConvertError, ThresholdsError."""
-    options = options or Options()
+    return write(decide(model, options or Options()))
+
+
+def examine(model: str | os.PathLike[str] | onnx.ModelProto, options: Options | None = None) -> Report:
+    """The report of a conversion, also where there is nothing to convert. Raises RrmError as `run` does."""
+    planned = decide(model, options or Options())
+    if planned.plan.regions:
+        return write(planned).report
+    graph = planned.normal.graph
+    return report(planned.source, graph, planned.plan, gs.export_onnx(graph, do_type_check=False), 0.0)
+
+
+def decide(model: str | os.PathLike[str] | onnx.ModelProto, options: Options) -> Planned:
+    """The stages that decide: load, normalise, match, partition."""
     source = load(model)
     digest = source_hash(source)
     limits = gates(options.tolerance, options.thresholds, digest)
     normal = normalise(source, options.input_shapes)
     decisions = match(normal, options.skip)
-    plan = partition(normal.graph, decisions)
-    converted = emit(normal, plan, limits, options.streams, digest)
-    result = report(source, normal.graph, plan, converted, limits.default)
+    return Planned(options, source, digest, limits, normal, partition(normal.graph, decisions))
+
+
+def write(planned: Planned) -> Converted:
+    """The stage that writes: emit, with the report in the model's metadata."""
+    normal, plan, limits = planned.normal, planned.plan, planned.limits
+    converted = emit(normal, plan, limits, planned.options.streams, planned.digest)
+    result = report(planned.source, normal.graph, plan, converted, limits.default)
     converted.metadata_props.add(key="rrm.report", value=result.to_json())
     return Converted(converted, result)
-
-
-def examine(model: str | os.PathLike[str] | onnx.ModelProto, options: Options | None = None) -> Report:
-    """The report of a conversion, also where there is nothing to convert. Raises RrmError as `run` does."""
-    options = options or Options()
-    source = load(model)
-    normal = normalise(source, options.input_shapes)
-    plan = partition(normal.graph, match(normal, options.skip))
-    if plan.regions:
-        return run(model, options).report
-    return report(source, normal.graph, plan, gs.export_onnx(normal.graph, do_type_check=False), 0.0)
 
 
 def convert(

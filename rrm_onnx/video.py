@@ -7,25 +7,17 @@ once, and `Clip.feed` prepares one of them as x = (pixel - mean) / std with pixe
 from __future__ import annotations
 
 import dataclasses
-import glob
 import os
-import pathlib
-import re
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 
+from rrm_onnx.decode import frames
 from rrm_onnx.errors import ClipError
 
-if TYPE_CHECKING:
-    import av
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 MULTIPLE = 32  # networks with a free picture size halve it up to five times
-KINDS = "give a video, a GIF, a folder of images or a quoted glob"
-MISSING_AV = 'pip install "rrm_onnx[video]"'
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 Feed = dict[str, np.ndarray[Any, np.dtype[Any]]]
@@ -62,10 +54,15 @@ class ClipOptions:
 
 
 class Clip:
-    """Decoded frames, uint8 (H, W, C) in the order of the network's channels, and the way from a frame to a feed."""
+    """Decoded frames, uint8 (H, W, C) in the order of the network's channels, and the way from a frame to a feed.
 
-    def __init__(self, images: list[Image], target: ImageInput, options: ClipOptions) -> None:
-        self.images, self.target = images, target
+    warnings: what the reader of the results has to know, one sentence each (a video that breaks off).
+    """
+
+    def __init__(
+        self, images: list[Image], target: ImageInput, options: ClipOptions, warnings: Sequence[str] = ()
+    ) -> None:
+        self.images, self.target, self.warnings = images, target, tuple(warnings)
         self._mean = np.asarray(options.mean, np.float32)
         self._std = np.asarray(options.std, np.float32)
 
@@ -138,9 +135,10 @@ def read_clip(
     options = options or ClipOptions()
     order = _check(target, options)
     images: list[Image] = []
+    warnings: list[str] = []
     seen = 0
     size: tuple[int, int] | None = None
-    for frame in _frames(str(clip)):
+    for frame in frames(str(clip), warnings.append):
         seen += 1
         if seen <= options.start:
             continue
@@ -155,9 +153,9 @@ def read_clip(
     if not images:
         raise ClipError(
             f"{clip}: no frame in the range, it has {seen} and reading starts at {options.start}",
-            hint=f"choose --start below {seen}" if seen else "give a clip with at least one frame",
+            hint=f"choose --start below {seen}",
         )
-    return Clip(images, target, options)
+    return Clip(images, target, options, warnings)
 
 
 def from_images(images: list[Image], size: tuple[int, int], target: ImageInput, options: ClipOptions) -> Clip:
@@ -213,47 +211,3 @@ def _size(target: ImageInput, options: ClipOptions, width: int, height: int) -> 
         return options.size
     rounded = [max(MULTIPLE, round(n / MULTIPLE) * MULTIPLE) for n in (width, height)]
     return target.width or rounded[0], target.height or rounded[1]
-
-
-def _frames(clip: str) -> Iterator[av.VideoFrame]:
-    path = pathlib.Path(clip)
-    if path.is_dir():
-        files = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
-        if not files:
-            raise ClipError(f"{clip}: no images in this folder", hint=f"known are {', '.join(sorted(IMAGE_SUFFIXES))}")
-    elif path.exists():
-        files = [path]
-    elif any(c in clip for c in "*?["):
-        files = [pathlib.Path(p) for p in glob.glob(clip, recursive=True)]
-        if not files:
-            raise ClipError(f"{clip}: no file matches", hint="quote the pattern, so that the shell leaves it alone")
-    else:
-        raise ClipError(f"{clip}: no such file or folder", hint=KINDS)
-    for file in sorted(files, key=_natural):
-        yield from _decode(file)
-
-
-def _natural(path: pathlib.Path) -> list[tuple[int, str]]:
-    """Sort key that puts frame2 before frame10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path)) if part]
-
-
-def _decode(file: pathlib.Path) -> Iterator[av.VideoFrame]:
-    try:
-        import av
-    except ImportError:
-        raise ClipError(f"{file}: reading clips needs PyAV, which is not installed", hint=MISSING_AV) from None
-    count = 0
-    try:
-        with av.open(str(file)) as container:
-            if not container.streams.video:
-                raise ClipError(f"{file}: holds no pictures", hint=KINDS)
-            container.streams.video[0].thread_type = "AUTO"
-            for frame in container.decode(video=0):
-                count += 1
-                yield frame
-    except (av.FFmpegError, OSError) as error:
-        where = f"after frame {count - 1}" if count else "as a video or image"
-        reason = getattr(error, "strerror", None) or str(error)
-        good, bad = f"read only the good part with --frames {count}", "check that the file opens in a video player"
-        raise ClipError(f"{file}: does not decode {where}: {reason}", hint=good if count else bad) from error

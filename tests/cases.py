@@ -1,18 +1,16 @@
 """The table of operator cases: what the tests, the benchmarks and the generated operator pages go through.
 
 A case is one operator between Enter and Exit: input shapes, attributes, how the input changes from frame to frame, and
-a threshold. `CASES` is the fixed table, `random_case` draws more of the same kind; both are checked by the same
+a threshold. `CASES` is the fixed table, random_cases.py draws more of the same kind; both are checked by the same
 functions (test_reference.py, test_native.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from hypothesis import strategies as st
 
 CHANGES = ("nothing", "pixel", "box", "scatter", "all")
 
@@ -120,6 +118,8 @@ def activation(kind: str = "None", *params: float) -> dict[str, Any]:
 
 
 FLOAT_MAX = 3.402823466e38
+
+
 ACTIVATIONS = (
     activation(),
     activation("Relu"),
@@ -197,13 +197,27 @@ def binary_const(
 
 # --- the table --------------------------------------------------------------------------------------------------------
 
+
 SMALL = (1, 5, 7, 6)
+
+
 ROWS = (1, 16, 12, 17)
+
+
 MAP = (1, 3, 20, 19)
+
+
 WIDE = (1, 40, 9, 70)  # wider than a word of the change map, channels that fill no register evenly
+
+
 LARGE = (1, 32, 40, 67)  # large enough to be cut into tasks for several threads
+
+
 ONE_BY_ONE = (1, 1)
+
+
 PAD1 = (1, 1, 1, 1)
+
 
 CASES: list[Case] = [
     # The borders: layouts, uint8, batch rows, gates.
@@ -339,171 +353,5 @@ CASES: list[Case] = [
     pad(ROWS, (3, 2, 1, 4), "edge", through="view", change="scatter"),
 ]
 
+
 OPS = sorted({c.op for c in CASES} | {"EnterStream"})  # EnterStream has tests of its own: its inputs are not all frames
-
-
-# --- random cases -----------------------------------------------------------------------------------------------------
-
-
-@st.composite
-def random_case(draw: st.DrawFn, op: str) -> Case:
-    """A case of `op` with random shapes, attributes and activity, exact."""
-    case = RANDOM[op](draw)
-    channels = min(shape[1] for shape in case.shapes)
-    return replace(
-        case,
-        change=draw(st.sampled_from(CHANGES)),
-        through="view" if channels > 1 and case.op not in ("Enter", "MapShape") and draw(st.booleans()) else "",
-        enter=draw(st.sampled_from(["planar", "planar", "channels_last"])),
-        seed=draw(st.integers(0, 2**16)),
-    )
-
-
-def _shape(draw: st.DrawFn, low: int = 1, high: int = 14, multiple: int = 1) -> tuple[int, ...]:
-    n = draw(st.sampled_from([1, 1, 1, 2]))
-    c = draw(st.sampled_from([1, 2, 3, 4, 7, 8, 15, 16, 17, 33]))
-    return n, c * multiple, draw(st.integers(low, high)), draw(st.integers(low, high * 2))
-
-
-def _window(draw: st.DrawFn, auto: bool = True, padded: bool = True) -> dict[str, Any]:
-    kernel = (draw(st.integers(1, 4)), draw(st.integers(1, 4)))
-    pads = [draw(st.integers(0, kernel[i % 2] - 1)) if padded else 0 for i in range(4)]
-    mode = draw(st.sampled_from(["NOTSET", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"])) if auto else "NOTSET"
-    return {
-        "kernel": kernel,
-        "strides": (draw(st.integers(1, 3)), draw(st.integers(1, 3))),
-        "pads": tuple(pads) if mode == "NOTSET" else (0, 0, 0, 0),
-        "dilations": (1, 1) if mode.startswith("SAME") else (draw(st.integers(1, 2)), draw(st.integers(1, 2))),
-        "auto_pad": mode,
-    }
-
-
-def _activation(draw: st.DrawFn) -> dict[str, Any]:
-    return draw(st.sampled_from([a for a in ACTIVATIONS if a["activation"] not in ("Sqrt", "Exp")]))
-
-
-def _conv(draw: st.DrawFn) -> Case:
-    group = draw(st.sampled_from([1, 1, 2, 3]))
-    shape = _shape(draw, 8, multiple=group)
-    if draw(st.booleans()) and group > 1:
-        group = shape[1]
-    m = group * draw(st.sampled_from([1, 2, 5, 16, 20] if group < 4 else [1, 2]))
-    return conv(shape, m, group=group, activation=_activation(draw), **_window(draw))
-
-
-def _conv_transpose(draw: st.DrawFn) -> Case:
-    group = draw(st.sampled_from([1, 1, 2]))
-    window = _window(draw, auto=False)
-    del window["auto_pad"]
-    extra = tuple(draw(st.integers(0, s - 1)) for s in window["strides"])
-    m = group * draw(st.sampled_from([1, 3, 8]))
-    return conv_transpose(
-        _shape(draw, 4, 9, group), m, group=group, activation=_activation(draw), output_padding=extra, **window
-    )
-
-
-def _pool(op: str) -> Callable[[st.DrawFn], Case]:
-    def make(draw: st.DrawFn) -> Case:
-        window = _window(draw)
-        if window["auto_pad"].startswith("SAME"):  # onnxruntime's pools refuse gaps between windows here
-            window["strides"] = tuple(map(min, window["strides"], window["kernel"]))
-        if op == "AveragePool":
-            window["count_include_pad"] = draw(st.integers(0, 1))
-        ceil = draw(st.integers(0, 1)) if window["auto_pad"] == "NOTSET" else 0
-        return pool(op, _shape(draw, 8), ceil_mode=ceil, **window)
-
-    return make
-
-
-def _binary(draw: st.DrawFn) -> Case:
-    n, c, h, w = _shape(draw)
-    op = draw(st.sampled_from(["Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"]))
-    other = draw(st.sampled_from([(n, c, h, w), (n, c, 1, 1), (n, 1, h, w), (n, 1, 1, 1)]))
-    pair = [(n, c, h, w), other]
-    if draw(st.booleans()):
-        pair.reverse()
-    return binary(op, *pair, _activation(draw))
-
-
-def _binary_const(draw: st.DrawFn) -> Case:
-    shape = _shape(draw)
-    op = draw(st.sampled_from(["Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"]))
-    return binary_const(op, shape, draw(st.sampled_from([1, shape[1]])), draw(st.integers(0, 1)), _activation(draw))
-
-
-def _activation_case(draw: st.DrawFn) -> Case:
-    shape = _shape(draw)
-    if draw(st.integers(0, 4)) == 0:
-        return Case("Activation", (shape,), activation("PRelu", *np.linspace(-1, 1, shape[1]).tolist()))
-    return Case("Activation", (shape,), _activation(draw))
-
-
-def _concat(draw: st.DrawFn) -> Case:
-    n, _, h, w = _shape(draw)
-    channels = draw(st.lists(st.integers(1, 9), min_size=1, max_size=4))
-    return Case("Concat", tuple((n, c, h, w) for c in channels))
-
-
-def _slice(draw: st.DrawFn) -> Case:
-    shape = _shape(draw)
-    start = draw(st.integers(0, shape[1] - 1))
-    return Case("Slice", (shape,), {"start": start, "end": draw(st.integers(start + 1, shape[1]))})
-
-
-def _gather(draw: st.DrawFn) -> Case:
-    shape = _shape(draw)
-    indices = draw(st.lists(st.integers(0, shape[1] - 1), min_size=1, max_size=20))
-    return Case("ChannelGather", (shape,), {"indices": indices})
-
-
-def _resize(draw: st.DrawFn) -> Case:
-    mode = draw(st.sampled_from(["nearest", "linear"]))
-    transform = draw(st.sampled_from(["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"]))
-    nearest = draw(st.sampled_from(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]))
-    shape = _shape(draw, 2)
-    if draw(st.booleans()):
-        return resize(shape, mode, transform, nearest, sizes=(draw(st.integers(1, 30)), draw(st.integers(1, 30))))
-    scale = st.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0, 4.0])
-    return resize(shape, mode, transform, nearest, scales=(draw(scale), draw(scale)))
-
-
-def _space_to_depth(draw: st.DrawFn) -> Case:
-    b = draw(st.integers(1, 3))
-    n, c, h, w = _shape(draw, 1, 6)
-    return Case("SpaceToDepth", ((n, c, h * b, w * b),), {"blocksize": b})
-
-
-def _depth_to_space(draw: st.DrawFn) -> Case:
-    b = draw(st.integers(1, 3))
-    mode = draw(st.sampled_from(["DCR", "CRD"]))
-    return Case("DepthToSpace", (_shape(draw, 1, 8, b * b),), {"blocksize": b, "mode": mode})
-
-
-def _pad(draw: st.DrawFn) -> Case:
-    mode = draw(st.sampled_from(["constant", "reflect", "edge"]))
-    return pad(
-        _shape(draw, 5), tuple(draw(st.integers(0, 4)) for _ in range(4)), mode, draw(st.sampled_from([0.0, 2.5]))
-    )
-
-
-RANDOM: dict[str, Callable[[st.DrawFn], Case]] = {
-    "Enter": lambda draw: Case("Enter", (_shape(draw),), data=draw(st.sampled_from(["normal", "uint8"]))),
-    "Exit": lambda draw: Case("Exit", (_shape(draw),)),
-    "MapShape": lambda draw: Case("MapShape", (_shape(draw),)),
-    "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
-    "Activation": _activation_case,
-    "Binary": _binary,
-    "BinaryConst": _binary_const,
-    "Concat": _concat,
-    "Slice": _slice,
-    "ChannelGather": _gather,
-    "MaxPool": _pool("MaxPool"),
-    "AveragePool": _pool("AveragePool"),
-    "GlobalAveragePool": lambda draw: Case("GlobalAveragePool", (_shape(draw),)),
-    "GlobalMaxPool": lambda draw: Case("GlobalMaxPool", (_shape(draw),)),
-    "Resize": _resize,
-    "SpaceToDepth": _space_to_depth,
-    "DepthToSpace": _depth_to_space,
-    "Pad": _pad,
-}

@@ -1,4 +1,5 @@
-"""Where the tests find what is not in the tree: the shared library, and the corpus of real models and clips."""
+"""Where the tests find what is not in the tree: the shared library, the corpus of real models and clips, and a folder
+to run commands in."""
 
 from __future__ import annotations
 
@@ -7,12 +8,15 @@ import os
 import pathlib
 
 import hypothesis
+import onnx
 import pytest
+from small import cnn, pictures, write_clip
 
 from rrm_onnx import runtime
 from rrm_onnx.errors import RuntimeMissingError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+pytest.register_assert_rewrite("commands", "decisions", "normalised")
 
 
 def _choose_library() -> None:
@@ -56,3 +60,13 @@ def corpus() -> pathlib.Path:
     if not path.is_dir():
         pytest.skip(f"no corpus at {path}: set RRM_CORPUS")
     return path
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """The working folder, with model.onnx and clip.mkv of 5 frames."""
+    pytest.importorskip("av")
+    monkeypatch.chdir(tmp_path)
+    onnx.save(cnn(), "model.onnx")
+    write_clip(tmp_path / "clip.mkv", pictures(5))
+    return tmp_path

@@ -77,6 +77,48 @@ def test_interface_and_header_are_kept() -> None:
     assert json.loads(props["rrm.report"])["regions"][0]["convolutions"] == 2
 
 
+def annotate(thing: Any, text: str) -> Any:
+    thing.doc_string = f"text of {text}"
+    thing.metadata_props.add(key="from", value=text)
+    return thing
+
+
+def annotated(things: Any) -> set[str]:
+    """Names of those that have their text and metadata."""
+    props = {t.name: {p.key: p.value for p in t.metadata_props} for t in things if t.doc_string == f"text of {t.name}"}
+    return {name for name, found in props.items() if found == {"from": name}}
+
+
+def test_texts_and_metadata_are_kept(library: str) -> None:
+    """Of everything that is still there: nodes of both kinds, edges, weights, bodies, the graph, functions."""
+    net = Net()
+    t = net.add("Softmax", heavy(net, net.input(shape=("N", 3, "H", "W")), name="conv", out="a"), axis=1, out="s")
+    net.input("flag", (), TensorProto.BOOL)
+    made = helper.make_tensor_value_info("in_body", TensorProto.FLOAT, None)
+    inner = annotate(helper.make_node("Round", [t], ["in_body"], name="inner"), "inner")
+    body = annotate(helper.make_graph([inner], "body", [], [made]), "body")
+    net.output(net.add("If", "flag", out="y", name="if", then_branch=body, else_branch=body))
+    model = net.model(ir_version=10)
+    twice = [helper.make_node("Add", ["p", "p"], ["q"])]
+    model.functions.append(helper.make_function("com.example", "Twice", ["p"], ["q"], twice, model.opset_import))
+    model.opset_import.append(helper.make_opsetid("com.example", 1))
+    model.graph.value_info.append(helper.make_tensor_value_info("s", TensorProto.FLOAT, ["N", 16, "H", "W"]))
+    for thing in (*model.graph.node, *model.graph.initializer, *model.graph.value_info, model.graph):
+        annotate(thing, thing.name)
+    kind = model.graph.value_info[0].type
+    kind.denotation, kind.tensor_type.shape.dim[1].denotation = "IMAGE", "DATA_CHANNEL"
+    converted = convert(model)
+    graph = converted.graph
+    assert annotated(graph.node) == {"conv", "Softmax_1", "if"} and annotated(graph.initializer) == {"c0", "c1"}
+    bodies = [a.g for n in graph.node if n.op_type == "If" for a in n.attribute]
+    assert annotated(bodies) == {"body"} and annotated(n for b in bodies for n in b.node) == {"inner"}
+    assert annotated([graph]) == {"net"} and list(converted.functions) == list(model.functions)
+    (edge,) = (v for v in graph.value_info if v.name == "s")
+    assert edge == model.graph.value_info[0]
+    assert {o.domain: o.version for o in converted.opset_import} == {"": 17, "com.example": 1, "rrm": 1}
+    equal_to_dense(library, model, converted)
+
+
 def test_original_is_not_changed() -> None:
     model = chain("Relu", "Sigmoid")
     before = model.SerializeToString(deterministic=True)

@@ -15,11 +15,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cases import CASES, RANDOM, Case, changed, conv, frames, random_case
+from cases import CASES, Case, changed, conv, frames
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from native import OPSETS, Native, Reference, assert_close, assert_same_bits, isa_levels, needs_library, node, rrm_model
 from onnx import TensorProto, helper
+from random_cases import RANDOM, random_case
 from toys import TOYS, Toy, toy_frames
 
 import rrm_onnx

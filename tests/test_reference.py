@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import CASES, RANDOM, Case, changed, conv, frames, random_case
+from cases import CASES, Case, changed, conv, frames
 from hypothesis import given
 from hypothesis import strategies as st
 from native import Plain, Reference, assert_close, assert_same_bits, rrm_model
 from plain import plain_model
+from random_cases import RANDOM, random_case
 from toys import TOYS, Toy, toy_frames
 
 import rrm_onnx

@@ -12,15 +12,17 @@ import click
 
 from rrm_onnx import bench, yardstick
 from rrm_onnx.cli import shell
-from rrm_onnx.cli.compare import convert, load_converted, read_clip, show_result
+from rrm_onnx.cli.compare import convert, fix_shapes, load_converted, read_clip, show_result
 from rrm_onnx.cli.operators import time_operators
 from rrm_onnx.cli.options import (
     F,
     ModelPath,
     clip_options,
+    input_shape_option,
     isa_option,
     json_option,
     repeated,
+    shape_words,
     threads_option,
     thresholds_option,
     tolerance_option,
@@ -70,6 +72,7 @@ def operator_options(function: F) -> Callable[..., Any]:
 @isa_option
 @tolerance_option
 @thresholds_option
+@input_shape_option
 @click.option("--profile", is_flag=True, help="Also where the converted model's time goes, node by node.")
 @operator_options
 @json_option
@@ -85,7 +88,7 @@ def bench_command(
 ) -> int:
     """Time the original and the converted model on a clip, frame by frame in one process.
 
-    Without CONVERTED, MODEL is converted in memory with --tolerance or --thresholds.
+    Without CONVERTED, MODEL is converted in memory with --tolerance, --thresholds and --input-shape.
 
     With --op there is no MODEL: operators of a table are timed one by one, on maps of which a share changes.
     """
@@ -95,8 +98,9 @@ def bench_command(
     yardstick.settle_denormals()
     entries = yardstick.config_entries(isa=isa)
     if operators.names:
-        if model or clip or rest["profile"] or rest["tolerance"] is not None or rest["thresholds"]:
-            raise click.UsageError("--op takes no model, clip, --tolerance, --thresholds or --profile", context)
+        if model or clip or any(rest[k] not in (None, False) for k in ("profile", "tolerance", "thresholds", "shapes")):
+            given = "model, clip, --tolerance, --thresholds, --input-shape or --profile"
+            raise click.UsageError(f"--op takes no {given}", context)
         found = time_operators(operators.names, operators.activities, threads, entries, operators.repeat)
         if as_json:
             shell.data(found)
@@ -117,18 +121,23 @@ def time_models(
     as_json: bool,
     tolerance: float | None,
     thresholds: pathlib.Path | None,
+    shapes: dict[str, tuple[int, ...]] | None,
     profile: bool,
     **reading: Any,
 ) -> int:
     """`bench` on a clip."""
-    if converted and (tolerance is not None or thresholds):
+    if converted and (tolerance is not None or thresholds or shapes):
         raise RrmError(
-            f"{converted}: is already converted, --tolerance and --thresholds do not apply",
+            f"{converted}: is already converted, --tolerance, --thresholds and --input-shape do not apply",
             hint="leave them out, or leave the converted model out",
         )
     original = yardstick.load(model)
-    fast = load_converted(converted, original) if converted else convert(model, tolerance, thresholds)
-    frames = read_clip(clip, original, reading)
+    if converted:
+        fast = load_converted(converted, original)
+    else:
+        fast = convert(model, tolerance, thresholds, shapes)
+        fix_shapes(original, shapes)
+    frames = read_clip(clip, fast, reading)
     with shell.progress("timing", len(frames)) as step:
         result = bench.compare(
             original,
@@ -143,11 +152,12 @@ def time_models(
     if converted:
         shell.next_command("rrm-onnx", "inspect", converted)
     elif result.ratio < 1 and not tolerance and not thresholds:
-        shell.next_command("rrm-onnx", "bench", model, "--clip", clip, *repeated(reading), "--tolerance", "0.02")
+        again = [*repeated(reading), "--tolerance", "0.02", *shape_words(shapes)]
+        shell.next_command("rrm-onnx", "bench", model, "--clip", clip, *again)
     else:
         given = [] if tolerance is None else ["--tolerance", f"{tolerance:g}"]
         given += ["--thresholds", str(thresholds)] if thresholds else []
-        shell.next_command("rrm-onnx", "convert", model, *given)
+        shell.next_command("rrm-onnx", "convert", model, *given, *shape_words(shapes))
     if as_json:
         shell.data(result.to_dict() | nodes)
     return shell.OK

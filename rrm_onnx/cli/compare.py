@@ -34,7 +34,7 @@ def verify_command(
     """Check that the converted model answers as the original does, on every frame of a clip."""
     original = yardstick.load(model)
     fast = load_converted(converted, original)
-    frames = read_clip(clip, original, reading)
+    frames = read_clip(clip, fast, reading)
     with shell.progress("comparing", len(frames)) as step:
         report = verify(original, fast, frames.feeds(), rtol=rtol, progress=step)
     rows = [
@@ -77,11 +77,17 @@ def show_result(title: str, result: bench.Result) -> None:
 
 
 def read_clip(clip: str, model: onnx.ModelProto, reading: dict[str, Any]) -> video.Clip:
-    """The clip's frames for the model's picture input, with a progress bar."""
+    """The clip's frames for the model's picture input, with a progress bar.
+
+    `model` is the converted one: its input has a size where the original's may be open.
+    """
     options = reading_of(reading)
     target = video.image_input(model)
     with shell.progress("reading frames", options.frames) as step:
-        return video.read_clip(clip, target, options, step)
+        frames = video.read_clip(clip, target, options, step)
+    for warning in frames.warnings:
+        shell.warn(warning)
+    return frames
 
 
 def load_converted(path: pathlib.Path, original: onnx.ModelProto) -> onnx.ModelProto:
@@ -96,10 +102,20 @@ def load_converted(path: pathlib.Path, original: onnx.ModelProto) -> onnx.ModelP
 
 
 def convert(
-    model: pathlib.Path | onnx.ModelProto, tolerance: float | None, thresholds: pathlib.Path | None = None
+    model: pathlib.Path,
+    tolerance: float | None,
+    thresholds: pathlib.Path | None,
+    shapes: dict[str, tuple[int, ...]] | None,
 ) -> onnx.ModelProto:
     """A converted model in memory."""
     from rrm_onnx import pipeline
     from rrm_onnx.types import Options
 
-    return pipeline.run(model, Options(tolerance=tolerance, thresholds=thresholds)).model
+    return pipeline.run(model, Options(tolerance, thresholds, input_shapes=shapes)).model
+
+
+def fix_shapes(original: onnx.ModelProto, shapes: dict[str, tuple[int, ...]] | None) -> None:
+    """Give the original the shapes of the converted model: both sides may make use of them."""
+    from rrm_onnx.normalise.inputs import set_input_shapes
+
+    set_input_shapes(original, shapes or {})

@@ -9,7 +9,7 @@ import click
 
 from rrm_onnx.cli import shell
 from rrm_onnx.cli.files import output_path, write_atomically
-from rrm_onnx.cli.options import SHAPE, ModelPath, json_option, shape, thresholds_option, tolerance_option
+from rrm_onnx.cli.options import ModelPath, input_shape_option, json_option, thresholds_option, tolerance_option
 from rrm_onnx.cli.report import show_report
 
 
@@ -20,7 +20,7 @@ from rrm_onnx.cli.report import show_report
 @thresholds_option
 @click.option("--streams", is_flag=True, help="Several videos in one session: adds the inputs rrm_stream, rrm_reset.")
 @click.option("--skip", multiple=True, metavar="NAME", help="A node that stays as it is; may be given several times.")
-@click.option("--input-shape", "shapes", multiple=True, type=shape, metavar=SHAPE, help="For an open shape.")
+@input_shape_option
 @json_option
 def convert_command(
     model: pathlib.Path,
@@ -29,7 +29,7 @@ def convert_command(
     thresholds: pathlib.Path | None,
     streams: bool,
     skip: tuple[str, ...],
-    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    shapes: dict[str, tuple[int, ...]] | None,
     as_json: bool,
 ) -> int:
     """Write a model that computes only what changed since the frame before."""
@@ -37,7 +37,7 @@ def convert_command(
     from rrm_onnx.types import Options
 
     out = output_path(model, output)
-    options = Options(tolerance, thresholds, streams, skip, dict(shapes) or None)
+    options = Options(tolerance, thresholds, streams, skip, shapes)
     converted = pipeline.run(model, options)
     write_atomically(out, converted.model.SerializeToString())
     report: dict[str, Any] = converted.report.to_dict()

@@ -46,6 +46,8 @@ def demo_command(
     shell.note(f"{path.name}, tolerance {tolerance:g}: original and converted model on every frame")
     with shell.progress("comparing", options.frames) as step:
         shown = show(path, clip, options, tolerance, out, write_atomically, step, threads)
+    for warning in shown.warnings:
+        shell.warn(warning)
     show_result(f"{shown.result.frames} frames, {threads} threads; the first is not counted", shown.result)
     if shown.agreement is not None:
         shell.note(f"detected text agrees to {shown.agreement:.4f} (IoU), {shown.regions} texts in the picture")

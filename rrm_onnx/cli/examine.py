@@ -12,15 +12,15 @@ import onnx
 
 from rrm_onnx import doctor, yardstick
 from rrm_onnx.cli import shell
-from rrm_onnx.cli.options import SHAPE, ModelPath, json_option, shape
+from rrm_onnx.cli.options import ModelPath, input_shape_option, json_option, shape_words
 from rrm_onnx.cli.report import show_report
 
 
 @click.command("inspect", short_help="Show what would convert, or what a converted model holds.")
 @click.argument("model", type=ModelPath)
-@click.option("--input-shape", "shapes", multiple=True, type=shape, metavar=SHAPE, help="For an open shape.")
+@input_shape_option
 @json_option
-def inspect_command(model: pathlib.Path, shapes: tuple[tuple[str, tuple[int, ...]], ...], as_json: bool) -> int:
+def inspect_command(model: pathlib.Path, shapes: dict[str, tuple[int, ...]] | None, as_json: bool) -> int:
     """Show what would convert and what would stay as it is, with the reason; or what a converted model holds."""
     loaded = yardstick.load(model)
     ports = {"inputs": _ports(loaded, loaded.graph.input), "outputs": _ports(loaded, loaded.graph.output)}
@@ -33,10 +33,10 @@ def inspect_command(model: pathlib.Path, shapes: tuple[tuple[str, tuple[int, ...
             show_report("how it was converted", report)
         shell.next_command("rrm-onnx", "verify", placeholder=f"ORIGINAL {model} --clip CLIP")
     else:
-        found = _original(model, dict(shapes) or None)
+        found = _original(model, shapes)
         show_report("what would be converted", found["report"])
         if found["report"]["regions"]:
-            shell.next_command("rrm-onnx", "convert", model)
+            shell.next_command("rrm-onnx", "convert", model, *shape_words(shapes))
         else:
             shell.note("nothing to convert: every operator stays as it is")
     if as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -44,6 +44,25 @@ def shape(text: str) -> tuple[str, tuple[int, ...]]:
     if not match:
         raise click.BadParameter(f"{text!r} is not {SHAPE}")
     return match[1], tuple(int(n) for n in re.split("[xX,]", match[2]))
+
+
+def by_name(
+    _context: click.Context, _parameter: click.Parameter, given: Sequence[tuple[str, tuple[int, ...]]]
+) -> dict[str, tuple[int, ...]] | None:
+    """What all --input-shape of a command line say together; None where there is none."""
+    names = [name for name, _ in given]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise click.BadParameter(f"the shape of {twice!r} is given twice")
+    return dict(given) or None
+
+
+def shape_words(shapes: Mapping[str, Sequence[int]] | None) -> list[str]:
+    """The --input-shape options of this command line as words for the next one."""
+    return [
+        word
+        for name, dims in (shapes or {}).items()
+        for word in ("--input-shape", f"{name}={'x'.join(map(str, dims))}")
+    ]
 
 
 def clip_options(required: bool, frames: int = FRAMES) -> Callable[[F], F]:
@@ -94,6 +113,9 @@ tolerance_option = click.option(
     "--tolerance",
     type=click.FloatRange(0),
     help="Hold what moved less than this share of a layer's usual size; 0 is exact [the thresholds file's, else 0].",
+)
+input_shape_option = click.option(
+    "--input-shape", "shapes", multiple=True, type=shape, callback=by_name, metavar=SHAPE, help="For an open shape."
 )
 thresholds_option = click.option("--thresholds", type=ModelPath, help="File with a threshold for each layer.")
 threads_option = click.option(

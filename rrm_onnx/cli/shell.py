@@ -43,6 +43,11 @@ def note(message: str) -> None:
     console().print(_plain(message), soft_wrap=True)
 
 
+def warn(message: str) -> None:
+    """The result stands, but the user has to know this about it."""
+    console().print(f"[bold yellow]warning:[/] {_plain(message)}", soft_wrap=True)
+
+
 def next_command(*words: str | os.PathLike[str], placeholder: str | None = None) -> None:
     """Names the command to run next; `placeholder` is appended unquoted (an argument the user fills in)."""
     line = shlex.join([os.fspath(w) for w in words]) + (f" {placeholder}" if placeholder else "")

@@ -24,7 +24,7 @@ AGREEMENT = 0.95  # the least mean IoU of the detected text that the demo accept
 @dataclasses.dataclass(frozen=True)
 class Shown:
     """What the demo found. agreement: mean IoU of the text found by original and converted model, over the frames
-    after the first; None for a network that is no text detection."""
+    after the first; None for a network that is no text detection. warnings: those of the clip."""
 
     result: bench.Result
     tolerance: float
@@ -32,6 +32,7 @@ class Shown:
     regions: int
     picture: pathlib.Path
     converted: pathlib.Path
+    warnings: tuple[str, ...] = ()
 
     @property
     def failure(self) -> str | None:
@@ -111,7 +112,7 @@ def show(
     until = (_channels_last(frames.feed(t), frames) for t in range(at + 1))
     share = picture.share_changed(until, input_gate(converted))
     picture.draw(paths[0], _rgb(frames.images[at], reading), found, share, captions)
-    return Shown(result, tolerance, agreement.mean, len(found), *paths)
+    return Shown(result, tolerance, agreement.mean, len(found), *paths, frames.warnings)
 
 
 def frames_of(clip: str | None, target: video.ImageInput, reading: video.ClipOptions) -> video.Clip:

@@ -50,7 +50,7 @@ def normalise(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] 
     header = onnx.ModelProto()
     header.CopyFrom(model)
     strip_initializers(header)
-    set_input_shapes(header, input_shapes or {})
+    set_input_shapes(header, {} if input_shapes is None else input_shapes)
     name_nodes(header)
     folded = fold(header)
     name_nodes(folded)  # onnxruntime leaves the nodes of inlined functions without names

@@ -85,8 +85,13 @@ def activation_of(node: gs.Node, channels: int) -> tuple[str, tuple[float, ...]]
 
 
 class ActivationRule(OpRule):
-    """f(x) -> rrm.Activation."""
+    """f(x) -> rrm.Activation, or into the node before, where nothing else reads that (match.py).
 
+    Limits: constant bounds of Clip; a constant slope of PRelu, one value or one per channel; Gelu without its
+    approximation by tanh; Swish with alpha 1.
+    """
+
+    makes = ("Activation",)
     op_types = (*PLAIN, "LeakyRelu", "Elu", "PRelu", "Clip", "HardSigmoid", "HardSwish", "Swish", "Gelu")
 
     def accept(self, node: gs.Node, facts: Facts) -> Match:
@@ -99,7 +104,7 @@ class ActivationRule(OpRule):
 
 
 class Activation(SiteOp):
-    """A function of each element; the list is `reference_math.ACTIVATIONS`."""
+    """A function of each element."""
 
     activation: str
     activation_params: Sequence[float] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,12 @@ class OpRule:
     """
 
     op_types: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
+    """The rrm operators that it emits; empty: that of the same name as the ONNX operator."""
+
+    def becomes(self, op_type: str) -> tuple[str, ...]:
+        """The rrm operators that an ONNX operator may become."""
+        return self.makes or (op_type,)
 
     def match(self, node: gs.Node, facts: Facts) -> Decision:
         """The node as a Match, or the reason why it stays dense."""
@@ -102,6 +108,12 @@ def channels_of(fact: EdgeFact) -> int:
 def out_fact(source: EdgeFact, channels: int, height: int | None, width: int | None) -> EdgeFact:
     """The fact of a map that is computed from `source`."""
     return EdgeFact("float32", 4, source.batch, channels, height, width)
+
+
+def resized(source: EdgeFact, channels: int, height: Callable[[int], int], width: Callable[[int], int]) -> EdgeFact:
+    """The fact of a map whose size follows from that of `source`, where it is known."""
+    h, w = source.height, source.width
+    return out_fact(source, channels, None if h is None else height(h), None if w is None else width(w))
 
 
 def attribute(node: gs.Node, name: str, default: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rrm_onnx.geometry import window_size
+from rrm_onnx.geometry import Window, window_size
 from rrm_onnx.ops.base import (
     EXACT_GATE,
     NO_ACTIVATION,
@@ -32,7 +32,7 @@ from rrm_onnx.ops.base import (
 )
 from rrm_onnx.ops.reference_base import Map, SiteOp
 from rrm_onnx.ops.reference_math import Taps, activate, pad_once, resolve_pads, tap, window_axis, window_output
-from rrm_onnx.types import Constant, Match
+from rrm_onnx.types import Attribute, Constant, EdgeFact, Match
 
 
 def bias_of(node: gs.Node, channels: int) -> Constant:
@@ -42,31 +42,44 @@ def bias_of(node: gs.Node, channels: int) -> Constant:
     return Constant(f"{node.name}/bias", np.zeros(channels, np.float32))
 
 
+Placed = tuple[Window, dict[str, Attribute], EdgeFact]
+"""The window as it is written, further attributes, and the output."""
+
+
 class ConvRule(OpRule):
-    """Conv(x, W [M, C/group, kh, kw], B [M]) -> rrm.Conv."""
+    """Conv(x, W [M, C/group, kh, kw], B [M]) -> rrm.Conv.
+
+    Limits: two dimensions; W and B are float32 constants of the graph; no negative pads.
+    """
 
     op_types = ("Conv",)
+    transposed = False  # whether the weights are [C, M/group, kh, kw], and meet every site of the input once
 
     def accept(self, node: gs.Node, facts: Facts) -> Match:
         name, x = map_input(node, 0, facts)
         w = weight(node, 1, 4, "weight")
         group = int(attribute(node, "group", 1))
-        m, c_per_group, kh, kw = w.values.shape
-        if c_per_group * group != x.channels or m % group:
+        first, second, kh, kw = w.values.shape
+        c, m = (first, second * group) if self.transposed else (second * group, first)
+        if c != x.channels or first % group:
             raise Refused("shape", f"weight {w.values.shape} and group {group} do not fit {channels_of(x)} channels")
-        window = window_of(node, (kh, kw))
-        out = out_fact(x, m, window_size(window, 0, x.height), window_size(window, 1, x.width))
+        window, more, out = self.place(node, window_of(node, (kh, kw)), x, m)
+        sites = x.sites if self.transposed else out.sites
         return single(
             node,
-            "Conv",
+            node.op,
             (name,),
-            {**window_attributes(window), "group": group, **NO_ACTIVATION, **EXACT_GATE},
+            {**window_attributes(window), "group": group, **more, **NO_ACTIVATION, **EXACT_GATE},
             out,
             constants=(w, bias_of(node, m)),
-            macs=None if out.sites is None else out.sites * w.values.size,
+            macs=None if sites is None else sites * w.values.size,
             window=window,
             takes_activation=True,
         )
+
+    def place(self, node: gs.Node, window: Window, x: EdgeFact, m: int) -> Placed:
+        """Where the outputs lie."""
+        return window, {}, out_fact(x, m, window_size(window, 0, x.height), window_size(window, 1, x.width))
 
 
 # --- NumPy definition ----------------------------------------------------------------------------------------------
@@ -80,7 +93,6 @@ class WindowOp(SiteOp):
     pads: list[int]
     dilations: list[int]
     auto_pad: str = "NOTSET"
-    ceil_mode: int = 0
 
     def output_shape(self, shapes: list[tuple[int, ...]]) -> tuple[int, int]:
         return self._outputs(0, shapes[0][0]), self._outputs(1, shapes[0][1])
@@ -96,7 +108,11 @@ class WindowOp(SiteOp):
 
     def _outputs(self, axis: int, size: int) -> int:
         kernel, stride, dilation = self.kernel_shape[axis], self.strides[axis], self.dilations[axis]
-        return window_output(size, kernel, stride, self.padding(axis, size), dilation, bool(self.ceil_mode))
+        return window_output(size, kernel, stride, self.padding(axis, size), dilation, self._rounds_up())
+
+    def _rounds_up(self) -> bool:
+        """Whether a last window that hangs over the end counts."""
+        return False
 
     def _axis(self, axis: int, size: int, out: int) -> Any:
         kernel, stride, dilation = self.kernel_shape[axis], self.strides[axis], self.dilations[axis]
@@ -120,19 +136,18 @@ def correlate(fmap: Map, taps: Taps, weights: Any, bias: Any) -> Any:
 
 
 class Conv(WindowOp):
-    """ONNX's Conv in two dimensions with bias, then an activation, then the gate.
+    """ONNX's Conv in two dimensions with bias, then an activation, then the gate."""
 
-    Inputs: ticket, W [M, C/group, kh, kw], B [M].
-    """
-
+    takes: ClassVar[tuple[str, ...]] = ("ticket", "W: float32 [M, C/group, kh, kw]", "B: float32 [M]")
     gated: ClassVar[bool] = True
+    per_tap: ClassVar[tuple[int, ...]] = (3, 4, 0, 2, 1)  # axes of W [group, M/group, C/group, kh, kw] for `correlate`
     group: int
     activation: str
     activation_params: Sequence[float] = ()
 
     def dense(self, maps: list[Map], constants: Sequence[Any]) -> Map:
         weights, bias = constants
-        m, deep, kh, kw = weights.shape
-        per_tap = weights.reshape(self.group, m // self.group, deep, kh, kw).transpose(3, 4, 0, 2, 1)
+        first, *others = weights.shape
+        weights = weights.reshape(self.group, first // self.group, *others).transpose(self.per_tap)
         taps = self.taps(0, maps[0].shape, self.output_shape([maps[0].shape]))
-        return activate(correlate(maps[0], taps, per_tap, bias), self.activation, self.activation_params)
+        return activate(correlate(maps[0], taps, weights, bias), self.activation, self.activation_params)

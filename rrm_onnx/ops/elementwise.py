@@ -57,8 +57,13 @@ def broadcast(a: EdgeFact, b: EdgeFact) -> EdgeFact:
 
 
 class BinaryRule(OpRule):
-    """a op b -> rrm.Binary, or rrm.BinaryConst where one side is a constant."""
+    """a op b -> rrm.Binary, or rrm.BinaryConst where one side is a constant.
 
+    Limits: two inputs; maps of one size, or one of them 1x1 or of one channel; a float32 constant of one value, or of
+    one per channel.
+    """
+
+    makes = ("Binary", "BinaryConst")
     op_types = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Sum")
 
     def accept(self, node: gs.Node, facts: Facts) -> Match:
@@ -89,6 +94,7 @@ class BinaryRule(OpRule):
 class Binary(SiteOp):
     """`a op b` of two maps, then an activation. Either may be 1x1 (one row for all sites) or have one channel."""
 
+    takes: ClassVar[tuple[str, ...]] = ("ticket", "ticket")
     tickets: ClassVar[int] = 2
     op: str
     activation: str
@@ -99,8 +105,9 @@ class Binary(SiteOp):
 
 
 class BinaryConst(SiteOp):
-    """`t op c`, or `c op t` where `reverse`, then an activation. c: float32 [1] or [C]."""
+    """`t op c`, or `c op t` where `reverse`, then an activation."""
 
+    takes: ClassVar[tuple[str, ...]] = ("ticket", "c: float32 [1] or [C]")
     op: str
     reverse: int
     activation: str

@@ -36,11 +36,9 @@ def leave(tensor: str, ticket: str, channels_last: bool) -> RrmNode:
 
 
 class Enter(StatefulOp):
-    """A dense batch becomes one resident map per row; a site counts as changed where it passes the gate.
+    """A dense batch becomes one resident map per row; a site counts as changed where it passes the gate."""
 
-    Input: float32 or uint8, [N, C, H, W], or [N, H, W, C] where `channels_last`. Output: tickets [N, 7].
-    """
-
+    takes: ClassVar[tuple[str, ...]] = ("x: float32 or uint8 [N, C, H, W], or [N, H, W, C] where `channels_last`",)
     gated: ClassVar[bool] = True
     channels_last: int = 0
 
@@ -64,10 +62,12 @@ class Enter(StatefulOp):
 
 
 class EnterStream(Enter):
-    """Enter with stream ids [N] int64, a reset flag and a tolerance factor, each given per run.
+    """Enter with stream ids, a reset flag and a tolerance factor, each given per run.
 
     Reset makes the streams of this run fresh: new resident maps with new ids, at which every later node starts anew.
     """
+
+    takes: ClassVar[tuple[str, ...]] = (*Enter.takes, "stream: int64 [N]", "reset: bool", "tolerance: float32")
 
     def _run(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
         x, stream, reset, tolerance = inputs
@@ -81,8 +81,9 @@ class EnterStream(Enter):
 
 
 class Exit(RrmOp):
-    """The dense tensor that a ticket shows: float32 [N, C, H, W], or [N, H, W, C] where `channels_last`."""
+    """The dense tensor that a ticket shows."""
 
+    gives: ClassVar[str] = "x: float32 [N, C, H, W], or [N, H, W, C] where `channels_last`"
     channels_last: int = 0
 
     def _run(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:

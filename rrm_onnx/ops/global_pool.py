@@ -15,7 +15,10 @@ from rrm_onnx.types import Match
 
 
 class GlobalPoolRule(OpRule):
-    """(N, C, H, W) -> (N, C, 1, 1), over all sites."""
+    """(N, C, H, W) -> (N, C, 1, 1), over all sites.
+
+    Limits: none.
+    """
 
     op_types = ("GlobalAveragePool", "GlobalMaxPool")
 

@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rrm_onnx.ops.base import Facts, OpRule, Refused, attribute, channels_of, map_input, out_fact, parameter, single
+from rrm_onnx.ops.base import Facts, OpRule, Refused, attribute, channels_of, map_input, parameter, resized, single
 from rrm_onnx.ops.reference_base import Map, SiteOp
 from rrm_onnx.ops.reference_math import Taps, pad_once, tap
 from rrm_onnx.types import Attribute, Match
 
 
 class PadRule(OpRule):
-    """Pad -> rrm.Pad with pads (top, left, bottom, right)."""
+    """Pad -> rrm.Pad with pads (top, left, bottom, right).
+
+    Limits: height and width only; constant, reflect or edge; constant pads that are not negative.
+    """
 
     op_types = ("Pad",)
 
@@ -28,9 +31,8 @@ class PadRule(OpRule):
         given = parameter(node, "value", 2)
         value = 0.0 if given is None else float(np.asarray(given).reshape(()))
         attributes: dict[str, Attribute] = {"pads": (top, left, bottom, right), "mode": mode, "value": value}
-        height = None if x.height is None else x.height + top + bottom
-        width = None if x.width is None else x.width + left + right
-        return single(node, "Pad", (name,), attributes, out_fact(x, channels_of(x), height, width))
+        out = resized(x, channels_of(x), lambda h: h + top + bottom, lambda w: w + left + right)
+        return single(node, "Pad", (name,), attributes, out)
 
     @staticmethod
     def _spatial(node: gs.Node) -> tuple[int, int, int, int]:

@@ -31,7 +31,10 @@ from rrm_onnx.types import Attribute, Match
 
 
 class PoolRule(OpRule):
-    """MaxPool, AveragePool -> the rrm operator of the same name."""
+    """MaxPool, AveragePool -> the rrm operator of the same name.
+
+    Limits: two dimensions; no negative pads; the output Indices is not asked for.
+    """
 
     op_types = ("MaxPool", "AveragePool")
 
@@ -53,7 +56,16 @@ class PoolRule(OpRule):
 # --- NumPy definition ----------------------------------------------------------------------------------------------
 
 
-class MaxPool(WindowOp):
+class Pool(WindowOp):
+    """A window without weights."""
+
+    ceil_mode: int
+
+    def _rounds_up(self) -> bool:
+        return bool(self.ceil_mode)
+
+
+class MaxPool(Pool):
     """ONNX's MaxPool in two dimensions, first output. Padding is not part of a window."""
 
     def dense(self, maps: list[Map], constants: Sequence[Any]) -> Map:
@@ -63,7 +75,7 @@ class MaxPool(WindowOp):
         return np.asarray(np.max([tap(padded, taps, i, j) for i in range(kh) for j in range(kw)], axis=0))
 
 
-class AveragePool(WindowOp):
+class AveragePool(Pool):
     """ONNX's AveragePool in two dimensions.
 
     The divisor counts the taps inside the input, or, with `count_include_pad`, inside the padded input: what

@@ -174,6 +174,10 @@ class RrmOp(OpRun):
     op_domain = DOMAIN
     op_schema = None
 
+    takes: ClassVar[tuple[str, ...]] = ("ticket",)
+    gives: ClassVar[str] = "ticket"
+    """Inputs and output in words, for docs/OPERATORS.md; the annotated fields are the attributes."""
+
     def _run(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
         raise NotImplementedError
 

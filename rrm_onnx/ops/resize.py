@@ -23,11 +23,12 @@ from rrm_onnx.ops.base import (
     map_input,
     out_fact,
     parameter,
+    resized,
     single,
 )
 from rrm_onnx.ops.reference_base import Map, SiteOp
 from rrm_onnx.ops.reference_math import Taps
-from rrm_onnx.types import Attribute, EdgeFact, Match
+from rrm_onnx.types import Attribute, Match
 
 TRANSFORMS = ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners")
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
@@ -67,8 +68,13 @@ def modes(node: gs.Node, opset: int) -> dict[str, Attribute]:
 
 
 class ResizeRule(OpRule):
-    """Resize, Upsample -> rrm.Resize."""
+    """Resize, Upsample -> rrm.Resize.
 
+    Limits: height and width only; nearest or linear; constant scales or sizes; half_pixel, pytorch_half_pixel,
+    asymmetric or align_corners; no antialias, and the aspect ratio is not kept.
+    """
+
+    makes = ("Resize",)
     op_types = ("Resize", "Upsample")
 
     def accept(self, node: gs.Node, facts: Facts) -> Match:
@@ -87,18 +93,13 @@ class ResizeRule(OpRule):
             raise Refused("parameter-not-constant", "neither scales nor sizes are given")
         sy, sx = spatial(node, [float(v) for v in scales.ravel()], "scales")
         attributes |= {"scales": (sy, sx), "sizes": ()}
-        return single(node, "Resize", (name,), attributes, self._scaled(x, sy, sx))
+        out = resized(x, channels_of(x), lambda h: math.floor(h * sy), lambda w: math.floor(w * sx))
+        return single(node, "Resize", (name,), attributes, out)
 
     @staticmethod
     def _sizes(node: gs.Node) -> tuple[float, float] | None:
         values = parameter(node, "sizes", 3)
         return None if values is None or not values.size else spatial(node, [float(v) for v in values.ravel()], "sizes")
-
-    @staticmethod
-    def _scaled(x: EdgeFact, sy: float, sx: float) -> EdgeFact:
-        height = None if x.height is None else math.floor(x.height * sy)
-        width = None if x.width is None else math.floor(x.width * sx)
-        return out_fact(x, channels_of(x), height, width)
 
 
 # --- NumPy definition ----------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -13,8 +13,12 @@ from rrm_onnx.types import Match, RrmNode
 
 
 class ShapeRule(OpRule):
-    """Shape -> rrm.MapShape, whose output is an ordinary int64[4] tensor."""
+    """Shape -> rrm.MapShape, whose output is an ordinary int64[4] tensor.
 
+    Limits: the whole shape, no start and no end.
+    """
+
+    makes = ("MapShape",)
     op_types = ("Shape",)
 
     def accept(self, node: gs.Node, facts: Facts) -> Match:
@@ -29,7 +33,9 @@ class ShapeRule(OpRule):
 
 
 class MapShape(RrmOp):
-    """The shape that the ticket's feature maps would have as one dense tensor: int64 [N, C, H, W]."""
+    """The shape that the ticket's feature maps would have as one dense tensor."""
+
+    gives: ClassVar[str] = "shape: int64 [4]"
 
     def _run(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
         tickets = unpack(inputs[0])

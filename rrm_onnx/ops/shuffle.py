@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rrm_onnx.ops.base import Facts, OpRule, Refused, attribute, channels_of, constant, map_input, out_fact, single
+from rrm_onnx.ops.base import (
+    Facts,
+    OpRule,
+    Refused,
+    attribute,
+    channels_of,
+    constant,
+    map_input,
+    out_fact,
+    resized,
+    single,
+)
 from rrm_onnx.ops.reference_base import Map, SiteOp
 from rrm_onnx.ops.reference_math import Taps
 from rrm_onnx.ops.views import channel_axis
@@ -17,8 +28,12 @@ from rrm_onnx.types import Match
 
 class GatherRule(OpRule):
     """Gather over axis 1 with constant indices -> rrm.ChannelGather: out[..., i] = in[..., indices[i]];
-    rrm.Slice where the indices count up by one."""
+    rrm.Slice where the indices count up by one.
 
+    Limits: over channels only; the indices are a constant of rank 1.
+    """
+
+    makes = ("ChannelGather", "Slice")
     op_types = ("Gather",)
 
     def accept(self, node: gs.Node, facts: Facts) -> Match:
@@ -41,21 +56,25 @@ class GatherRule(OpRule):
 
 
 class SpaceToDepthRule(OpRule):
-    """SpaceToDepth -> rrm.SpaceToDepth."""
+    """SpaceToDepth -> rrm.SpaceToDepth.
+
+    Limits: none.
+    """
 
     op_types = ("SpaceToDepth",)
 
     def accept(self, node: gs.Node, facts: Facts) -> Match:
         name, x = map_input(node, 0, facts)
         block = int(attribute(node, "blocksize", 1))
-        height = None if x.height is None else x.height // block
-        width = None if x.width is None else x.width // block
-        out = out_fact(x, channels_of(x) * block * block, height, width)
+        out = resized(x, channels_of(x) * block * block, lambda h: h // block, lambda w: w // block)
         return single(node, "SpaceToDepth", (name,), {"blocksize": block}, out)
 
 
 class DepthToSpaceRule(OpRule):
-    """DepthToSpace -> rrm.DepthToSpace."""
+    """DepthToSpace -> rrm.DepthToSpace.
+
+    Limits: none.
+    """
 
     op_types = ("DepthToSpace",)
 
@@ -64,9 +83,7 @@ class DepthToSpaceRule(OpRule):
         block, mode = int(attribute(node, "blocksize", 1)), str(attribute(node, "mode", "DCR"))
         if channels_of(x) % (block * block):
             raise Refused("shape", f"{channels_of(x)} channels do not divide by blocksize {block} squared")
-        height = None if x.height is None else x.height * block
-        width = None if x.width is None else x.width * block
-        out = out_fact(x, channels_of(x) // (block * block), height, width)
+        out = resized(x, channels_of(x) // (block * block), lambda h: h * block, lambda w: w * block)
         return single(node, "DepthToSpace", (name,), {"blocksize": block, "mode": mode}, out)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -30,7 +30,10 @@ def channel_axis(axis: int, rank: int = 4) -> None:
 
 
 class ConcatRule(OpRule):
-    """Concat over axis 1 -> rrm.Concat."""
+    """Concat over axis 1 -> rrm.Concat.
+
+    Limits: over channels only; maps of one size, none of them a constant.
+    """
 
     op_types = ("Concat",)
 
@@ -47,7 +50,10 @@ class ConcatRule(OpRule):
 
 
 class SliceRule(OpRule):
-    """Slice with step 1 over axis 1 -> rrm.Slice."""
+    """Slice with step 1 over axis 1 -> rrm.Slice.
+
+    Limits: over channels only, with step 1; starts, ends, axes and steps are constants.
+    """
 
     op_types = ("Slice",)
 
@@ -71,8 +77,12 @@ class SliceRule(OpRule):
 
 
 class SplitRule(OpRule):
-    """Split over axis 1 -> one rrm.Slice per output, named like the node with the output's index appended."""
+    """Split over axis 1 -> one rrm.Slice per output, named like the node with the output's index appended.
 
+    Limits: over channels only; constant sizes.
+    """
+
+    makes = ("Slice",)
     op_types = ("Split",)
 
     def accept(self, node: gs.Node, facts: Facts) -> Match:
@@ -107,6 +117,8 @@ class SplitRule(OpRule):
 
 class Concat(RrmOp):
     """Concatenation over channels: the output ticket names the segments of all inputs. Nothing is copied."""
+
+    takes: ClassVar[tuple[str, ...]] = ("ticket, any number of them",)
 
     def _run(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
         out = []

@@ -1,0 +1,188 @@
+"""The sentence that each rule gives where it makes nothing of a node."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from decisions import Build, decide, i64
+from onnx import TensorProto
+
+import rrm_onnx.ops
+from rrm_onnx.ops.codes import CODES
+from rrm_onnx.types import Refusal
+
+# One row per refusal: code, a part of the sentence, the node, opset.
+REFUSALS: list[tuple[str, str, Build, int]] = [
+    ("input-missing", "input 0 is absent", lambda n: n.add("Relu", "", name="it"), 17),
+    ("op-unsupported", "Softmax has no rrm operator", lambda n: n.add("Softmax", n.input(), name="it"), 17),
+    ("rank", "of rank 3", lambda n: n.add("Relu", n.input(shape=(1, 3, 8)), name="it"), 17),
+    ("rank", "of unknown rank", lambda n: n.add("Relu", n.input(shape=None), name="it"), 17),
+    (
+        "channels-unknown",
+        "channels of 'x' is not known",
+        lambda n: n.add("Relu", n.input(shape=(1, "C", 8, 8)), name="it"),
+        17,
+    ),
+    ("dtype", "'x' is float16", lambda n: n.add("Relu", n.input(kind=TensorProto.FLOAT16), name="it"), 17),
+    (
+        "dtype",
+        "weight 'w' is float64",
+        lambda n: n.add("Conv", n.input(), n.const(np.ones((2, 3, 1, 1)), np.float64, "w"), name="it"),
+        17,
+    ),
+    (
+        "weight-not-constant",
+        "'w' is computed or an input",
+        lambda n: n.add("Conv", n.input(), n.input("w", (2, 3, 1, 1)), name="it"),
+        17,
+    ),
+    (
+        "quantised",
+        "is quantised",
+        lambda n: n.add(
+            "Conv",
+            n.input(),
+            n.add("DequantizeLinear", n.const(np.ones((2, 3, 1, 1)), np.int8), n.const(1.0)),
+            name="it",
+        ),
+        17,
+    ),
+    (
+        "shape",
+        "do not fit 3 channels",
+        lambda n: n.add("Conv", n.input(), n.const(np.ones((2, 4, 1, 1))), name="it"),
+        17,
+    ),
+    ("pads", "negative pads", lambda n: n.conv(n.input(), pads=[-1, 0, 0, 0], name="it"), 17),
+    ("input-constant", "is a constant", lambda n: n.add("Relu", n.const(np.ones((1, 1, 2, 2))), name="it"), 17),
+    (
+        "size-unknown",
+        "input's size is not known",
+        lambda n: n.add(
+            "ConvTranspose",
+            n.input(shape=(1, 3, "H", "W")),
+            n.const(np.ones((3, 2, 3, 3))),
+            auto_pad="SAME_UPPER",
+            strides=[2, 2],
+            name="it",
+        ),
+        17,
+    ),
+    ("arity", "3 inputs", lambda n: n.add("Sum", n.input(), "x", "x", name="it"), 17),
+    ("broadcast", "not one value per channel", lambda n: n.add("Add", n.input(), n.const(np.ones(16)), name="it"), 17),
+    (
+        "broadcast",
+        "5 channels on a map with 1",
+        lambda n: n.add("Add", n.input(shape=(1, 1, 4, 4)), n.const(np.ones((5, 1, 1))), name="it"),
+        17,
+    ),
+    (
+        "broadcast",
+        "16 and 1 along one axis",
+        lambda n: n.add("Mul", n.input(), n.input("z", (1, 3, 16, 1)), name="it"),
+        17,
+    ),
+    (
+        "broadcast",
+        "batch sizes 1 and 2",
+        lambda n: n.add("Mul", n.input(), n.input("z", (2, 3, 16, 16)), name="it"),
+        17,
+    ),
+    ("broadcast", "slope of shape", lambda n: n.add("PRelu", n.input(), n.const(np.ones((3, 16, 1))), name="it"), 17),
+    (
+        "parameter-not-constant",
+        "'max' is computed",
+        lambda n: n.add("Clip", n.input(), n.const(0.0), n.input("m", ()), name="it"),
+        17,
+    ),
+    ("mode", "tanh approximation", lambda n: n.add("Gelu", n.input(), approximate="tanh", name="it"), 20),
+    ("axis", "axis 2", lambda n: n.add("Concat", n.input(), "x", axis=2, name="it"), 17),
+    ("axis", "axis 3", lambda n: n.add("Slice", n.input(), i64(n, 0), i64(n, 2), i64(n, 3), name="it"), 17),
+    (
+        "axis",
+        "2 axes at once",
+        lambda n: n.add("Slice", n.input(), i64(n, 0, 0), i64(n, 2, 2), i64(n, 1, 2), name="it"),
+        17,
+    ),
+    ("step", "step 2", lambda n: n.add("Slice", n.input(), i64(n, 0), i64(n, 3), i64(n, 1), i64(n, 2), name="it"), 17),
+    ("axis", "axis 0", lambda n: n.add("Split", n.input(shape=(2, 3, 4, 4)), outputs=["a", "b"], name="it"), 17),
+    (
+        "indices",
+        "Indices output",
+        lambda n: n.add("MaxPool", n.input(), kernel_shape=[2, 2], outputs=["y", "i"], name="it"),
+        17,
+    ),
+    (
+        "mode",
+        "mode cubic",
+        lambda n: n.add("Resize", n.input(), "", n.const([1, 1, 2, 2]), mode="cubic", name="it"),
+        17,
+    ),
+    (
+        "mode",
+        "tf_crop_and_resize",
+        lambda n: n.add(
+            "Resize",
+            n.input(),
+            n.const(np.ones(8)),
+            n.const([1, 1, 2, 2]),
+            coordinate_transformation_mode="tf_crop_and_resize",
+            name="it",
+        ),
+        17,
+    ),
+    (
+        "axis",
+        "batch or channels are scaled",
+        lambda n: n.add("Resize", n.input(), "", n.const([1, 2, 2, 2]), name="it"),
+        17,
+    ),
+    (
+        "parameter-not-constant",
+        "'scales' is computed",
+        lambda n: n.add("Resize", n.input(), "", n.input("s", (4,)), name="it"),
+        17,
+    ),
+    (
+        "parameter-not-constant",
+        "indices are computed",
+        lambda n: n.add("Gather", n.input(), n.input("i", (2,), TensorProto.INT64), axis=1, name="it"),
+        17,
+    ),
+    ("rank", "indices of rank 0", lambda n: n.add("Gather", n.input(), n.const(1, np.int64), axis=1, name="it"), 17),
+    (
+        "axis",
+        "batch or channels are padded",
+        lambda n: n.add("Pad", n.input(), i64(n, 0, 1, 0, 0, 0, 0, 0, 0), name="it"),
+        17,
+    ),
+    (
+        "mode",
+        "mode wrap",
+        lambda n: n.add("Pad", n.input(), i64(n, 0, 0, 1, 1, 0, 0, 1, 1), mode="wrap", name="it"),
+        19,
+    ),
+    ("attribute", "whole shape", lambda n: n.add("Shape", n.input(), start=2, name="it"), 17),
+    ("rank", "1-dimensional window", lambda n: n.add("MaxPool", n.input(), kernel_shape=[2], name="it"), 17),
+]
+
+
+@pytest.mark.parametrize(("code", "text", "build", "opset"), REFUSALS, ids=[f"{r[0]}-{r[1][:24]}" for r in REFUSALS])
+def test_refusals(code: str, text: str, build: Build, opset: int) -> None:
+    decision = decide(build, opset)
+    assert isinstance(decision, Refusal), decision
+    assert decision.code == code and text in decision.reason
+    assert decision.node == "it" and "\n" not in decision.reason
+
+
+def test_codes_are_listed_and_tested() -> None:
+    """ops/codes.py lists exactly the codes that the source raises, and each has a row above or a test of its own."""
+    sources = [p.read_text() for p in pathlib.Path(rrm_onnx.ops.__path__[0]).parent.rglob("*.py")]
+    raised = {code for text in sources for code in re.findall(r'Refus(?:ed|al)\(\s*"([a-z-]+)"', text)}
+    returned = {code for text in sources for code in re.findall(r'return "([a-z]+-[a-z-]+)", ', text)}
+    assert raised | returned == set(CODES)
+    elsewhere = {"border", "region-cost", "region-no-conv", "skipped"}  # test_partition.py, test_match.py
+    assert {r[0] for r in REFUSALS} | elsewhere == set(CODES)
