@@ -98,7 +98,7 @@ def bench_command(
     yardstick.settle_denormals()
     entries = yardstick.config_entries(isa=isa)
     if operators.names:
-        if model or clip or any(rest[k] not in (None, False) for k in ("profile", "tolerance", "thresholds", "shapes")):
+        if model or clip or rest["tolerance"] is not None or any(rest[k] for k in ("profile", "thresholds", "shapes")):
             given = "model, clip, --tolerance, --thresholds, --input-shape or --profile"
             raise click.UsageError(f"--op takes no {given}", context)
         found = time_operators(operators.names, operators.activities, threads, entries, operators.repeat)
