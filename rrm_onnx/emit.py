@@ -26,7 +26,7 @@ from rrm_onnx.types import Match, Normalised, Plan, RrmNode
 
 DOMAIN, DOMAIN_VERSION = "rrm", 1
 TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
-GATED = ("Enter", "EnterStream", "Conv", "ConvTranspose")
+GATED = ("Enter", "EnterStream", "Conv", "SeparableConv", "ConvTranspose")
 
 
 def emit(source: Normalised, plan: Plan, limits: Gates, streams: bool, digest: str) -> onnx.ModelProto:
@@ -183,6 +183,9 @@ class Writer:
         if node.op in GATED:
             gate = self.limits.of(node.name)
             attributes |= {"threshold": gate.threshold, "scale": gate.scale}
+        if node.inner:
+            gate = self.limits.of(node.inner)
+            attributes |= {"inner_threshold": gate.threshold, "inner_scale": gate.scale}
         made = helper.make_node(
             node.op, list(node.inputs if inputs is None else inputs), list(node.outputs), name=node.name, domain=DOMAIN
         )

@@ -1,8 +1,8 @@
 """Third stage: every node becomes a Match or a Refusal. Pure: the graph is only read.
 
 Fusion happens here too: an activation that is the only reader of a convolution's or arithmetic node's output moves
-into that node. Of a chain of activations the first is fused, the others stand alone. In a tolerance the gate of a
-convolution stands behind what is fused into it.
+into that node, and a depthwise convolution into the 1x1 convolution that alone reads it. Of a chain of activations the
+first is fused, the others stand alone. In a tolerance the gate of a convolution stands behind what is fused into it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from rrm_onnx.errors import ConvertError
 from rrm_onnx.ops.base import Facts
 from rrm_onnx.ops.composite import COMPOSITE_DOMAIN
 from rrm_onnx.ops.registry import RULES
+from rrm_onnx.ops.separable_conv import joined
 from rrm_onnx.types import Decision, EdgeFact, Match, Normalised, Refusal
 
 
@@ -33,7 +34,7 @@ def match(source: Normalised, skip: Collection[str] = ()) -> dict[str, Decision]
         decisions[node.name] = decision
         if isinstance(decision, Match):
             edges.update({name: merged(fact, edges.get(name)) for name, fact in decision.facts.items()})
-    return fuse_activations(graph, decisions)
+    return fuse_separable(graph, fuse_activations(graph, decisions))
 
 
 def check_names(source: Normalised, skip: Collection[str]) -> None:
@@ -100,6 +101,26 @@ def fuse_activations(graph: gs.Graph, decisions: Mapping[str, Decision]) -> dict
         if isinstance(activation, Match) and activation.emits[0].op == "Activation":
             fused[node.name] = with_activation(match_, activation)
             del fused[readers[0].name]
+    return fused
+
+
+def fuse_separable(graph: gs.Graph, decisions: Mapping[str, Decision]) -> dict[str, Decision]:
+    """The decisions with each depthwise convolution joined to the 1x1 convolution that alone reads it."""
+    tensors, outputs = graph.tensors(), {t.name for t in graph.outputs}
+    own = {node.name: id(node) for node in graph.nodes}
+    fused = dict(decisions)
+    for name, deep in decisions.items():
+        if not isinstance(deep, Match) or deep.emits[0].op != "Conv" or deep.outputs[0] in outputs:
+            continue
+        readers = tensors[deep.outputs[0]].outputs
+        if len(readers) != 1 or own.get(readers[0].name) != id(readers[0]):
+            continue
+        point = fused.get(readers[0].name)
+        if isinstance(point, Match) and point.emits[0].op == "Conv":
+            both = joined(deep, point)
+            if both is not None:
+                fused[readers[0].name] = both
+                del fused[name]
     return fused
 
 

@@ -199,4 +199,4 @@ def verdict(region: Region, matches: Mapping[str, Match], facts: Mapping[str, Ed
 
 def nominal_macs(m: Match) -> int:
     """Multiply-accumulates of a convolution over a map of NOMINAL_SITES sites."""
-    return sum(int(c.values.size) for c in m.emits[0].constants[:1]) * NOMINAL_SITES
+    return sum(int(c.values.size) for c in m.emits[0].constants if c.values.ndim == 4) * NOMINAL_SITES

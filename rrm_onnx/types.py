@@ -79,7 +79,8 @@ class Constant:
 @dataclass(frozen=True)
 class RrmNode:
     """One node of the rrm domain to be written. `inputs` and `outputs` are tensor names of the source graph: the
-    writer turns them into tickets. With `dense` set, the output is an ordinary tensor (operator Shape)."""
+    writer turns them into tickets. With `dense` set, the output is an ordinary tensor (operator Shape). `inner`: the
+    name of the source node whose gate stands inside this node (SeparableConv)."""
 
     op: str
     name: str
@@ -88,6 +89,7 @@ class RrmNode:
     constants: tuple[Constant, ...] = ()
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     dense: bool = False
+    inner: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Match:
 
     @property
     def is_convolution(self) -> bool:
-        return any(n.op in ("Conv", "ConvTranspose") for n in self.emits)
+        return any(n.op in ("Conv", "SeparableConv", "ConvTranspose") for n in self.emits)
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,15 @@ def conv(shape: tuple[int, ...], m: int, kernel: tuple[int, int] = (3, 3), group
     return Case("Conv", (shape,), attributes, ((m, shape[1] // group, *kernel), (m,)), **kw)
 
 
+def separable_conv(shape: tuple[int, ...], m: int, kernel: tuple[int, int] = (3, 3), **kw: Any) -> Case:
+    """A depthwise Conv with activation `inner=`, then a 1x1 Conv of `m` outputs with `activation=`."""
+    window = {k: kw.pop(k) for k in ("strides", "pads", "dilations", "auto_pad") if k in kw}
+    inner = {f"inner_{k}": v for k, v in kw.pop("inner", activation()).items()}
+    attributes = {**geometry(kernel, **window), **inner, **kw.pop("activation", activation())}
+    c = shape[1]
+    return Case("SeparableConv", (shape,), attributes, ((c, 1, *kernel), (c,), (m, c, 1, 1), (m,)), **kw)
+
+
 def conv_transpose(shape: tuple[int, ...], m: int, kernel: tuple[int, int] = (2, 2), group: int = 1, **kw: Any) -> Case:
     window = {k: kw.pop(k) for k in ("strides", "pads", "dilations") if k in kw}
     attributes = {**geometry(kernel, **window), "group": group, **kw.pop("activation", activation())}
@@ -268,6 +277,16 @@ CASES: list[Case] = [
     conv(ROWS, 8, pads=PAD1, threshold=0.1, change="scatter", activation=activation("Relu")),
     conv(ROWS, 8, pads=PAD1, threshold=0.3, change="all"),
     *(conv(SMALL, 9, pads=PAD1, activation=a, change="scatter") for a in ACTIVATIONS if a["activation"] != "Sqrt"),
+    separable_conv(ROWS, 24, pads=PAD1, inner=activation("Clip", 0.0, 6.0), change="scatter"),
+    separable_conv(ROWS, 8, pads=PAD1, inner=activation("Relu"), change="scatter", threshold=0.1),
+    separable_conv(ROWS, 8, pads=PAD1, strides=(2, 2), change="all", threshold=0.3, activation=activation("Silu")),
+    separable_conv(WIDE, 70, (5, 5), pads=(2, 2, 2, 2), strides=(2, 1), change="box", threshold=0.05),
+    separable_conv(ROWS, 16, (3, 2), auto_pad="SAME_UPPER", through="view", change="scatter"),
+    separable_conv(ROWS, 5, dilations=(2, 2), pads=(2, 2, 2, 2), through="view", change="scatter", threshold=0.1),
+    separable_conv(LARGE, 40, pads=PAD1, change="scatter", threshold=0.1, inner=activation("HardSwish", 1 / 6, 0.5)),
+    separable_conv(
+        (2, 6, 5, 9), 7, pads=PAD1, change="pixel", inner=activation("PRelu", *np.linspace(0, 1, 6).tolist())
+    ),
     conv_transpose(SMALL, 4, strides=(2, 2), change="pixel"),
     conv_transpose(ROWS, 8, strides=(2, 2), change="scatter", activation=activation("Relu")),
     conv_transpose(ROWS, 20, (4, 4), strides=(2, 2), pads=PAD1, change="scatter"),

@@ -20,7 +20,7 @@ from rrm_onnx.errors import RuntimeMissingError
 from rrm_onnx.ops import reference_ops
 
 OPSETS = [helper.make_opsetid("", 21), helper.make_opsetid("rrm", 1)]
-GATED = ("Enter", "Conv", "ConvTranspose")
+GATED = ("Enter", "Conv", "SeparableConv", "ConvTranspose")
 
 
 def constants_of(case: Case) -> list[np.ndarray]:
@@ -44,6 +44,8 @@ def rrm_model(case: Case) -> onnx.ModelProto:
     names = [f"c{i}" for i in range(len(case.constants))]
     if case.op not in ("Enter", "Exit"):
         attributes = case.attributes | (gate if case.op in GATED else {})
+        if case.op == "SeparableConv":
+            attributes |= {"inner_threshold": case.threshold, "inner_scale": 0.0}
         nodes.append(node(case.op, tickets + names, ["out/ticket"], "node", **attributes))
         tickets = ["out/ticket"]
     if case.op == "MapShape":

@@ -85,6 +85,14 @@ def _conv(b: Builder, case: Case, inputs: list[str]) -> str:
     return activated(b, y, case.attributes)
 
 
+def _separable_conv(b: Builder, case: Case, inputs: list[str]) -> str:
+    a = case.attributes
+    w, bias, pointwise, other = (b.const(v) for v in constants_of(case))
+    between = b.add("Conv", inputs[0], w, bias, **_window(a), group=case.shapes[0][1])
+    inner = {k.removeprefix("inner_"): v for k, v in a.items() if k.startswith("inner_")}
+    return activated(b, b.add("Conv", activated(b, between, inner), pointwise, other), a)
+
+
 def _binary(b: Builder, case: Case, inputs: list[str]) -> str:
     return activated(b, b.add(case.attributes["op"], *inputs), case.attributes)
 
@@ -124,6 +132,7 @@ OPERATORS = {
     "Exit": lambda b, case, inputs: inputs[0],
     "MapShape": lambda b, case, inputs: b.add("Shape", inputs[0]),
     "Conv": _conv,
+    "SeparableConv": _separable_conv,
     "ConvTranspose": _conv,
     "Activation": lambda b, case, inputs: activated(b, inputs[0], case.attributes),
     "Binary": _binary,

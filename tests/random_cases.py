@@ -7,7 +7,20 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from cases import ACTIVATIONS, CHANGES, Case, activation, binary, binary_const, conv, conv_transpose, pad, pool, resize
+from cases import (
+    ACTIVATIONS,
+    CHANGES,
+    Case,
+    activation,
+    binary,
+    binary_const,
+    conv,
+    conv_transpose,
+    pad,
+    pool,
+    resize,
+    separable_conv,
+)
 from hypothesis import strategies as st
 
 
@@ -55,6 +68,12 @@ def _conv(draw: st.DrawFn) -> Case:
         group = shape[1]
     m = group * draw(st.sampled_from([1, 2, 5, 16, 20] if group < 4 else [1, 2]))
     return conv(shape, m, group=group, activation=_activation(draw), **_window(draw))
+
+
+def _separable_conv(draw: st.DrawFn) -> Case:
+    shape = _shape(draw, 8, multiple=2)
+    m = draw(st.sampled_from([1, 3, 8, 20]))
+    return separable_conv(shape, m, inner=_activation(draw), activation=_activation(draw), **_window(draw))
 
 
 def _conv_transpose(draw: st.DrawFn) -> Case:
@@ -157,6 +176,7 @@ RANDOM: dict[str, Callable[[st.DrawFn], Case]] = {
     "Exit": lambda draw: Case("Exit", (_shape(draw),)),
     "MapShape": lambda draw: Case("MapShape", (_shape(draw),)),
     "Conv": _conv,
+    "SeparableConv": _separable_conv,
     "ConvTranspose": _conv_transpose,
     "Activation": _activation_case,
     "Binary": _binary,

@@ -46,7 +46,8 @@ def test_every_attribute_has_a_meaning() -> None:
 def test_attributes_are_those_of_the_cases() -> None:
     for case in CASES:
         if case.op not in ("Enter", "Exit"):
-            assert set(case.attributes) == set(SCRIPT.attributes(OPERATORS[case.op])) - set(SCRIPT.GATE), case.op
+            written = {a for a in SCRIPT.attributes(OPERATORS[case.op]) if a.removeprefix("inner_") not in SCRIPT.GATE}
+            assert set(case.attributes) == written, case.op
 
 
 def test_inputs_and_outputs_are_those_of_the_library() -> None:

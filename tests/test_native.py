@@ -58,7 +58,7 @@ def test_random_case(op: str, data: st.DataObject) -> None:
     check(data.draw(random_case(op)), data.draw(st.sampled_from(isa_levels())))
 
 
-@pytest.mark.parametrize("op", ["Enter", "Conv", "ConvTranspose"])
+@pytest.mark.parametrize("op", ["Enter", "Conv", "SeparableConv", "ConvTranspose"])
 @given(data=st.data())
 def test_random_tolerance(op: str, data: st.DataObject) -> None:
     """Gates open at the same sites as in the definition, unless a row is as good as on the threshold itself."""

@@ -1,9 +1,9 @@
 // Convolution: every active output site from the held input ("recompute"). The residual kernel, when it comes, is a
 // second strategy beside Dense and Depthwise below, chosen in prepare().
 #include <algorithm>
-#include <array>
 #include <cstring>
 
+#include "ops/depthwise.h"
 #include "ops/factories.h"
 #include "ops/geometry.h"
 
@@ -41,9 +41,6 @@ struct Weights {
   int32_t group, taps, out, group_in;
 };
 
-// Kernel rows of a depthwise convolution that the kernel for neighbours is used for.
-constexpr int32_t kMostBands = 15;
-
 // The channels of one group, piece by piece: where each piece's part begins in a row, and how long it is.
 struct Part {
   const Piece* piece;
@@ -73,11 +70,7 @@ class Conv final : public SiteNode {
     out_ = weights.out;
     depthwise_ = weights.group_in == 1 && out_ == group_ && group_ > 1;
     if (depthwise_) {
-      w_.resize(static_cast<int64_t>(geometry_.taps()) * out_);
-      for (int32_t t = 0; t < geometry_.taps(); ++t) {
-        for (int32_t c = 0; c < out_; ++c) w_.data()[t * out_ + c] = weights.w.as<float>()[c * geometry_.taps() + t];
-      }
-      bias_.assign(weights.b.as<float>(), weights.b.as<float>() + out_);
+      deep_ = Depthwise(weights.w, weights.b);
       return;
     }
     k_ = geometry_.taps() * weights.group_in;
@@ -105,7 +98,7 @@ class Conv final : public SiteNode {
             Scratch& scratch, float* out) const override {
     const MapInput& in = inputs[0];
     const Window window = geometry_.window(in.height, in.width);
-    if (depthwise_) return depthwise_rows(in, shape, window, block, scratch, out);
+    if (depthwise_) return deep_.rows(kernels_, in, window, block, scratch.ahead(), scratch, out);
     for (int32_t g = 0; g < group_; ++g) {
       GemmArgs args{};
       args.sites = block.sites;
@@ -209,84 +202,6 @@ class Conv final : public SiteNode {
     finish(scratch, args);
   }
 
-  void depthwise_rows(const MapInput& in, const MapShape& shape, const Window& w, const Block& block, Scratch& scratch,
-                      float* out) const {
-    if (!in.whole() || w.kernel[0] > kMostBands) return depthwise_sites(in, shape, w, block, scratch, out);
-    int32_t at = 0;
-    const auto part = [&](const Run& r, bool inside) {
-      if (r.n <= 0) return;
-      float* rows = out + static_cast<int64_t>(at) * shape.channels;
-      if (inside) {
-        depthwise_run(in, shape, w, r, scratch.held.empty() ? nullptr : scratch.held.data() + at, rows);
-      } else {
-        depthwise_sites(in, shape, w, {std::span(&r, 1), r.n}, scratch, rows);
-      }
-      at += r.n;
-    };
-    for (const Run& r : block.runs) {
-      // Windows of the sites [first, end) lie between the left and the right edge.
-      const int32_t reach = in.width - 1 - (w.kernel[1] - 1) * w.dilation[1] + w.pad[1];
-      const int32_t first = std::clamp((w.pad[1] + w.stride[1] - 1) / w.stride[1], r.x, r.x + r.n);
-      const int32_t end = std::clamp(reach < 0 ? 0 : reach / w.stride[1] + 1, first, r.x + r.n);
-      part({r.y, r.x, first - r.x}, false);
-      part({r.y, first, end - first}, true);
-      part({r.y, end, r.x + r.n - end}, false);
-    }
-  }
-
-  void depthwise_run(const MapInput& in, const MapShape& shape, const Window& w, const Run& r,
-                     const float* const* ahead, float* out) const {
-    std::array<const float*, kMostBands> bands;
-    const int64_t pitch = in.channels;
-    for (int32_t ky = 0; ky < w.kernel[0]; ++ky) {
-      const int32_t iy = r.y * w.stride[0] - w.pad[0] + ky * w.dilation[0];
-      const int64_t site = static_cast<int64_t>(iy) * in.width + r.x * w.stride[1] - w.pad[1];
-      bands[ky] = iy < 0 || iy >= in.height ? nullptr : in.row(in.pieces[0], site);
-    }
-    DepthwiseRunArgs args{};
-    args.bands = bands.data();
-    args.kernel_h = w.kernel[0];
-    args.kernel_w = w.kernel[1];
-    args.step = w.stride[1] * pitch;
-    args.tap = w.dilation[1] * pitch;
-    args.sites = r.n;
-    args.w = w_.data();
-    args.bias = bias_.data();
-    args.c = out_;
-    args.out = out;
-    args.out_stride = shape.channels;
-    args.ahead = ahead;
-    kernels_.depthwise_run(args);
-  }
-
-  void depthwise_sites(const MapInput& in, const MapShape& shape, const Window& w, const Block& block, Scratch& scratch,
-                       float* out) const {
-    scratch.pointers.resize(static_cast<size_t>(geometry_.taps()) * block.sites);
-    int32_t at = 0;
-    for (const Piece& piece : in.pieces) {
-      point_taps(in, piece, w, block, nullptr, scratch.pointers.data());
-      DepthwiseArgs args{};
-      args.rows = scratch.pointers.data();
-      args.rows_stride = block.sites;
-      args.taps = geometry_.taps();
-      args.sites = block.sites;
-      args.bias = bias_.data() + at;
-      args.c = piece.count;
-      args.out = out + at;
-      args.out_stride = shape.channels;
-      args.w = w_.data() + at;
-      if (in.pieces.size() > 1) {  // the kernel wants the taps of its channels one behind the other
-        scratch.temp.grow(static_cast<int64_t>(args.taps) * args.c);
-        for (int32_t t = 0; t < args.taps; ++t) {
-          std::memcpy(scratch.temp.data() + t * args.c, w_.data() + t * out_ + at, sizeof(float) * args.c);
-        }
-        args.w = scratch.temp.data();
-      }
-      kernels_.depthwise(args);
-      at += piece.count;
-    }
-  }
-
   static bool hangs(const Window& w, int32_t x, int32_t width) {
     const int32_t ix = x * w.stride[1] - w.pad[1];
     return ix < 0 || ix + w.kernel[1] > width;
@@ -303,8 +218,8 @@ class Conv final : public SiteNode {
   int32_t k_ = 0;
   bool depthwise_;
   int64_t packed_floats_ = 0;
-  Floats w_;
-  std::vector<float> bias_;  // depthwise only; else packed
+  Floats w_;  // packed; not where depthwise_
+  Depthwise deep_;
 };
 
 }  // namespace

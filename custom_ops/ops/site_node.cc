@@ -93,6 +93,14 @@ Act parse_activation(const std::string& name) {
   throw Error("unknown activation '" + name + "'", "convert the model again with this version of rrm_onnx");
 }
 
+void point_rows(Resident& map, int32_t width, const Block& block, std::vector<const float*>& pointers) {
+  pointers.clear();
+  for (const Run& r : block.runs) {
+    const float* row = map.row(static_cast<int64_t>(r.y) * width + r.x);
+    for (int32_t m = 0; m < r.n; ++m, row += map.channels) pointers.push_back(row);
+  }
+}
+
 Scratch& Scratch::of_thread() {
   thread_local Scratch scratch;
   return scratch;
@@ -101,17 +109,17 @@ Scratch& Scratch::of_thread() {
 SiteNode::SiteNode(const Attributes& attributes, const Kernels& kernels, size_t map_inputs)
     : TicketNode(attributes, kernels), map_inputs_(map_inputs) {}
 
-void SiteNode::read_activation(const Attributes& attributes) {
-  activation_params_ = attributes.reals("activation_params");
-  activation_.kind = parse_activation(attributes.text("activation"));
-  const auto param = [&](size_t i) { return i < activation_params_.size() ? activation_params_[i] : 0.0f; };
-  activation_.a = param(0);
-  activation_.b = param(1);
-  if (activation_.kind == Act::kPRelu) {
-    if (activation_params_.size() == 1) {
-      activation_.kind = Act::kLeakyRelu;
+void FusedActivation::read(const Attributes& attributes, const char* kind, const char* params) {
+  params_ = attributes.reals(params);
+  act_.kind = parse_activation(attributes.text(kind));
+  const auto param = [&](size_t i) { return i < params_.size() ? params_[i] : 0.0f; };
+  act_.a = param(0);
+  act_.b = param(1);
+  if (act_.kind == Act::kPRelu) {
+    if (params_.size() == 1) {
+      act_.kind = Act::kLeakyRelu;
     } else {
-      activation_.slopes = activation_params_.data();
+      act_.slopes = params_.data();
     }
   }
 }
@@ -121,7 +129,7 @@ int64_t SiteNode::state_bytes() { return streams_.bytes(); }
 double SiteNode::nanoseconds_per_site(std::span<const MapInput> in, const MapShape& shape) const {
   int32_t floats = 2 * shape.channels;
   for (const MapInput& m : in) floats += m.channels;
-  return 2.0 + 0.3 * floats + (activation_.kind >= Act::kSigmoid ? 1.0 * shape.channels : 0.0);
+  return 2.0 + 0.3 * floats + (activation_.kind() >= Act::kSigmoid ? 1.0 * shape.channels : 0.0);
 }
 
 Answer SiteNode::answer(Context& context, std::span<const Ticket> tickets) {
@@ -207,7 +215,7 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
   const GateLevel used = {unseen ? Gate::kAll : level.gate, level.limit};
   prepare(in, shape, state, fresh);
   state.next.clear();
-  std::vector<Block> blocks = cut_blocks(runs, block_sites(shape.channels, kernels_.gemm_tile), pieces);
+  std::vector<Block> blocks = cut_blocks(runs, block_sites(widest(shape), kernels_.gemm_tile), pieces);
   if (broken) blocks.resize(blocks.size() / 2);
   const int64_t n = static_cast<int64_t>(blocks.size());
   const double total = nanoseconds_per_site(in, shape) * static_cast<double>(active);
@@ -224,6 +232,7 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
     changed += mine;
   });
   if (broken) fail("stopped by the test hook");
+  finished(state, fresh);
   if (used.gate == Gate::kAll) state.next.fill();
   const bool all = static_cast<double>(changed.load()) >= kRestlessShare * static_cast<double>(out.sites());
   state.restless = whole && all ? state.restless + 1 : 0;
@@ -232,25 +241,22 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
 }
 
 int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& shape, SiteState& state,
-                                const GateLevel& gate, const Block& block) const {
+                                const GateLevel& gate, const Block& whole) {
   Resident& out = *state.out;
   Scratch& scratch = Scratch::of_thread();
+  const Block block = narrow(in, shape, state, gate, whole, scratch);
+  if (block.sites == 0) return 0;
   const auto held = [&](const Run& r) { return out.row(static_cast<int64_t>(r.y) * shape.width + r.x); };
   // Every site is active where the gate is kAll, so a block's rows are neighbours and can be written in place.
   float* fresh = held(block.runs[0]);
+  scratch.held.clear();
   if (gate.gate != Gate::kAll) {
     scratch.fresh.grow(static_cast<int64_t>(block.sites) * shape.channels);
     fresh = scratch.fresh.data();
-  }
-  scratch.held.clear();
-  if (gate.gate != Gate::kAll) {
-    for (const Run& r : block.runs) {
-      const float* row = held(r);
-      for (int32_t m = 0; m < r.n; ++m, row += shape.channels) scratch.held.push_back(row);
-    }
+    point_rows(out, shape.width, block, scratch.held);
   }
   rows(in, shape, state, block, scratch, fresh);
-  if (activation_.kind != Act::kNone) kernels_.activate(fresh, block.sites, shape.channels, activation_);
+  activation_.apply(kernels_, fresh, block.sites, shape.channels);
   if (gate.gate == Gate::kAll) return block.sites;
   int64_t changed = 0;
   for (const Run& r : block.runs) {

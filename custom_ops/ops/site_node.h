@@ -23,9 +23,26 @@ struct Scratch {
   std::vector<int32_t> lens;
   std::vector<float> weights;
   std::vector<uint64_t> bits;
+  std::vector<Run> kept;           // what narrow() left of a block
   std::vector<const float*> held;  // of the block's sites: the rows that the gate looks at next; empty without a gate
   const float* const* ahead() const { return held.empty() ? nullptr : held.data(); }
   static Scratch& of_thread();
+};
+
+// The activation that an operator ends with, and the parameters that it points into.
+class FusedActivation {
+ public:
+  FusedActivation() = default;
+  // kind, params: the attributes' names.
+  void read(const Attributes& attributes, const char* kind = "activation", const char* params = "activation_params");
+  void apply(const Kernels& kernels, float* rows, int32_t sites, int32_t channels) const {
+    if (act_.kind != Act::kNone) kernels.activate(rows, sites, channels, act_);
+  }
+  Act kind() const { return act_.kind; }
+
+ private:
+  Activation act_{Act::kNone, 0, 0, nullptr};
+  std::vector<float> params_;
 };
 
 // What an operator keeps per stream besides its resident tensor.
@@ -48,6 +65,9 @@ struct Block {
   int32_t sites;
 };
 
+// pointers[m] = row of `map` at the block's m-th site.
+void point_rows(Resident& map, int32_t width, const Block& block, std::vector<const float*>& pointers);
+
 class SiteNode : public TicketNode {
  public:
   SiteNode(const Attributes& attributes, const Kernels& kernels, size_t map_inputs);
@@ -65,6 +85,16 @@ class SiteNode : public TicketNode {
   // Computes the rows of a block, one after the other, into out (block.sites * channels floats). Runs on any thread.
   virtual void rows(std::span<const MapInput> in, const MapShape& shape, const SiteState& state, const Block& block,
                     Scratch& scratch, float* out) const = 0;
+  // Takes sites out of a block whose held rows stand after all; not where level.gate is kAll. `rows` computes what is
+  // left. Runs on any thread.
+  virtual Block narrow(std::span<const MapInput>, const MapShape&, SiteState&, const GateLevel& /*level*/,
+                       const Block& block, Scratch&) {
+    return block;
+  }
+  // After the blocks of a run that succeeded, on one thread.
+  virtual void finished(SiteState&, bool /*fresh*/) {}
+  // The widest rows that a block is made of, in floats.
+  virtual int32_t widest(const MapShape& shape) const { return shape.channels; }
   // Before the blocks of a run, on one thread; `active` is set. fresh: what this node held is not to be trusted.
   virtual void prepare(std::span<const MapInput>, const MapShape&, SiteState&, bool /*fresh*/) {}
   virtual double macs_per_site(std::span<const MapInput>, const MapShape&) const { return 0; }
@@ -73,7 +103,7 @@ class SiteNode : public TicketNode {
 
   // Called by constructors of gated and activated operators.
   void read_gate(const Attributes& attributes) { gate_ = GateAttributes(attributes); }
-  void read_activation(const Attributes& attributes);
+  void read_activation(const Attributes& attributes) { activation_.read(attributes); }
 
  private:
   size_t ticket_inputs(const Context&) const final { return map_inputs_; }
@@ -86,14 +116,13 @@ class SiteNode : public TicketNode {
   int64_t compute(Context& context, std::span<const MapInput> in, const MapShape& shape, SiteState& state,
                   const GateLevel& level, bool everything);
   int64_t compute_block(std::span<const MapInput> in, const MapShape& shape, SiteState& state, const GateLevel& gate,
-                        const Block& block) const;
+                        const Block& block);
   void count(std::span<const MapInput> in, const MapShape& shape, int64_t sites, int64_t active, bool everything,
              bool fresh);
 
   const size_t map_inputs_;
   GateAttributes gate_;
-  Activation activation_{Act::kNone, 0, 0, nullptr};
-  std::vector<float> activation_params_;
+  FusedActivation activation_;
   Streams<SiteState> streams_;
 };
 

@@ -126,29 +126,30 @@ void ChangeMap::merge(int32_t y, int32_t x, int32_t n, const uint64_t* bits) {
 }
 
 void ChangeMap::runs(std::vector<Run>& out) const {
-  for (int32_t y = 0; y < height_; ++y) {
-    const uint64_t* r = row(y);
-    int32_t start = -1;  // column where the open run began
-    for (int32_t i = 0; i < words_; ++i) {
-      uint64_t v = r[i];
-      if (start < 0 && v == 0) continue;
-      if (start >= 0 && v == ~uint64_t{0}) continue;
-      int32_t bit = 0;
-      while (bit < kWord) {
-        const uint64_t rest = (start < 0 ? v : ~v) >> bit;
-        if (rest == 0) break;
-        bit += std::countr_zero(rest);
-        const int32_t x = i * kWord + bit;
-        if (start < 0) {
-          start = x;
-        } else {
-          out.push_back({y, start, x - start});
-          start = -1;
-        }
+  for (int32_t y = 0; y < height_; ++y) append_runs({y, 0, width_}, row(y), out);
+}
+
+void append_runs(const Run& within, const uint64_t* bits, std::vector<Run>& out) {
+  int32_t start = -1;  // where the open run began
+  for (int32_t i = 0; i * kWord < within.n; ++i) {
+    const uint64_t v = bits[i] & low_bits(within.n - i * kWord);
+    if (start < 0 && v == 0) continue;
+    if (start >= 0 && v == ~uint64_t{0}) continue;
+    int32_t bit = 0;
+    while (bit < kWord) {
+      const uint64_t rest = (start < 0 ? v : ~v) >> bit;
+      if (rest == 0) break;
+      bit += std::countr_zero(rest);
+      const int32_t at = i * kWord + bit;
+      if (start < 0) {
+        start = at;
+      } else {
+        out.push_back({within.y, within.x + start, std::min(at, within.n) - start});
+        start = -1;
       }
     }
-    if (start >= 0) out.push_back({y, start, width_ - start});
   }
+  if (start >= 0) out.push_back({within.y, within.x + start, within.n - start});
 }
 
 void reach_window(const ChangeMap& in, const Window& w, ChangeMap& out) {

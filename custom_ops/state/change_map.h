@@ -49,6 +49,9 @@ class ChangeMap {
   std::vector<uint64_t> bits_;
 };
 
+// Appends the maximal runs of set bits among the first `within.n`; bit 0 is the site (within.y, within.x).
+void append_runs(const Run& within, const uint64_t* bits, std::vector<Run>& out);
+
 // A sliding window as convolution and pooling have it: output (oy, ox) sees input rows oy * stride - pad + k *
 // dilation.
 struct Window {

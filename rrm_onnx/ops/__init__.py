@@ -17,12 +17,13 @@ def reference_ops() -> list[type[OpRun]]:
     from rrm_onnx.ops.pad import Pad
     from rrm_onnx.ops.pool import AveragePool, MaxPool
     from rrm_onnx.ops.resize import Resize
+    from rrm_onnx.ops.separable_conv import SeparableConv
     from rrm_onnx.ops.shape import MapShape
     from rrm_onnx.ops.shuffle import ChannelGather, DepthToSpace, SpaceToDepth
     from rrm_onnx.ops.views import Concat, Slice
 
     return [
         *(Enter, EnterStream, Exit, MapShape, Concat, Slice, ChannelGather),
-        *(Conv, ConvTranspose, Activation, Binary, BinaryConst),
+        *(Conv, SeparableConv, ConvTranspose, Activation, Binary, BinaryConst),
         *(MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, Resize, SpaceToDepth, DepthToSpace, Pad),
     ]

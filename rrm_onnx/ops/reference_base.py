@@ -108,8 +108,13 @@ class Resident:
         segment = Segment(self.id, self.base, self.version, 0, channels)
         return Ticket(stream, tolerance, height, width, (segment,))
 
-    def write(self, fresh: Map, active: Sites, limit: float | None) -> None:
-        """Take the rows of `fresh` at `active` sites that pass the gate; all rows where `limit` is None."""
+    def measure(self, fresh: Map, held_is_valid: bool, given: float) -> None:
+        """Set the scale: `given`, or the RMS of the first map of its shape; a keyframe after a failure leaves it."""
+        if self.rows.shape != fresh.shape or (not held_is_valid and self.scale == 0):
+            self.scale = given if given > 0 else root_mean_square(fresh)
+
+    def write(self, fresh: Map, active: Sites, limit: float | None) -> Sites:
+        """Take the rows of `fresh` at `active` sites that pass the gate, all rows where `limit` is None; says which."""
         if limit is None:
             replaced = np.ones(fresh.shape[:2], np.bool_)
             self.rows = np.array(fresh, dtype=np.float32)
@@ -119,6 +124,7 @@ class Resident:
             self.rows = np.where(replaced[..., None], fresh, self.rows)
         if replaced.any():
             self.base, self.version, self.changed = self.version, self.version + 1, replaced
+        return replaced
 
 
 # Tickets name resident maps by id and are never dereferenced otherwise; a map dies with the node that owns it.
@@ -198,12 +204,8 @@ class StatefulOp(RrmOp):
         self.streams.clear()
 
     def commit(self, resident: Resident, fresh: Map, active: Sites, held_is_valid: bool, tolerance: float) -> None:
-        """Gate `fresh` into `resident` and make it usable.
-
-        The scale, unless given, is the RMS of the first map of its shape; a keyframe after a failure leaves it.
-        """
-        if resident.rows.shape != fresh.shape or (not held_is_valid and resident.scale == 0):
-            resident.scale = self.scale if self.scale > 0 else root_mean_square(fresh)
+        """Gate `fresh` into `resident` and make it usable."""
+        resident.measure(fresh, held_is_valid, self.scale)
         limit = self.threshold * tolerance * resident.scale if self.gated else 0.0
         resident.write(fresh, active, limit if held_is_valid else None)
         resident.usable = True
@@ -214,6 +216,8 @@ class SiteOp(StatefulOp):
 
     tickets: ClassVar[int] = 1
     """How many leading inputs are tickets; the rest are constants. 0 = all inputs."""
+
+    state_type: ClassVar[type[StreamState]] = StreamState
 
     def dense(self, maps: list[Map], constants: Sequence[Any]) -> Map:
         """The output map [H', W', C'] of whole input maps [H, W, C], by the operator's plain formula."""
@@ -226,6 +230,18 @@ class SiteOp(StatefulOp):
     def output_shape(self, shapes: list[tuple[int, ...]]) -> tuple[int, int]:
         """Height and width of the output for input shapes [H, W, C]. Here: those of the largest input."""
         return max(s[0] for s in shapes), max(s[1] for s in shapes)
+
+    def update(
+        self,
+        state: StreamState,
+        maps: list[Map],
+        constants: Sequence[Any],
+        active: Sites,
+        held_is_valid: bool,
+        tolerance: float,
+    ) -> None:
+        """Bring the resident map up to date at the `active` sites."""
+        self.commit(state.resident, self.dense(maps, constants), active, held_is_valid, tolerance)
 
     def _run(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
         count = self.tickets or len(inputs)
@@ -246,7 +262,7 @@ class SiteOp(StatefulOp):
         if active.any():
             # Whatever stops this run from here on, the next one starts from nothing.
             resident.usable = False
-            self.commit(resident, self.dense(maps, constants), active, held_is_valid, tolerance)
+            self.update(state, maps, constants, active, held_is_valid, tolerance)
         state.seen = seen
         state.tolerance = tolerance
         return resident.ticket(stream, tolerance)
@@ -255,7 +271,7 @@ class SiteOp(StatefulOp):
         """The state of `stream`: a new one if an input is another resident map than before (its owner started anew)."""
         state = self.streams.get(stream)
         if state is None or [[s[0] for s in i] for i in state.seen] != [[s[0] for s in i] for i in seen]:
-            state = self.streams[stream] = StreamState(seen=seen)
+            state = self.streams[stream] = self.state_type(seen=seen)
         return state
 
     def _active(self, tickets: Sequence[Ticket], maps: list[Map], seen: Seen, size: tuple[int, int]) -> Sites:
