@@ -141,6 +141,7 @@ ACTIVATIONS = (
     activation("Erf"),
     activation("Softplus"),
     activation("Mish"),
+    activation("Sign"),
 )
 
 

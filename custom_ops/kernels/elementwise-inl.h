@@ -209,6 +209,11 @@ void Activate(float* x, int32_t sites, int32_t c, const Activation& act) {
       return Apply(x, n, [](Vec v) { return Softplus(v); });
     case Act::kMish:
       return Apply(x, n, [](Vec v) { return Mish(v); });
+    case Act::kSign:
+      return Apply(x, n, [=](Vec v) {
+        const Vec sign = Select(Less(zero, v), one, Select(Less(v, zero), Neg(one), zero));
+        return KeepNan(v, sign);
+      });
   }
 }
 

@@ -168,6 +168,8 @@ double ActivateOne(double x, const Activation& act, int channel) {
       return fmax(x, 0.0) + log1p(exp(-fabs(x)));
     case Act::kMish:
       return x * tanh(fmax(x, 0.0) + log1p(exp(-fabs(x))));
+    case Act::kSign:
+      return x > 0 ? 1 : x < 0 ? -1 : x == 0 ? 0 : x;
   }
   return NAN;
 }

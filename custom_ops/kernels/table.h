@@ -37,6 +37,7 @@ enum class Act : int32_t {
   kErf,
   kSoftplus,
   kMish,
+  kSign,
 };
 
 // a, b: the parameters in the order of the operator's activation_params. slopes: PRelu only, one per channel.

@@ -46,6 +46,7 @@ constexpr std::array kActivations = {
     Name{"Erf", Act::kErf},
     Name{"Softplus", Act::kSoftplus},
     Name{"Mish", Act::kMish},
+    Name{"Sign", Act::kSign},
 };
 
 int32_t block_sites(int32_t channels, int32_t tile) {

@@ -25,6 +25,7 @@ PLAIN = {
     "Sigmoid": "Sigmoid",
     "Tanh": "Tanh",
     "Abs": "Abs",
+    "Sign": "Sign",
     "Neg": "Neg",
     "Exp": "Exp",
     "Sqrt": "Sqrt",

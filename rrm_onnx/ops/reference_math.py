@@ -113,6 +113,7 @@ ACTIVATIONS: dict[str, Callable[..., Wide]] = {
     "Sqrt": np.sqrt,
     "Erf": _erf,
     "Softplus": _softplus,
+    "Sign": np.sign,
     "Mish": lambda x: x * np.tanh(_softplus(x)),
 }
 

@@ -21,7 +21,7 @@ LEVEL_FLAGS = {
 }
 ACTIVATIONS = (
     "none relu leaky_relu prelu clip sigmoid hard_sigmoid hard_swish silu tanh gelu elu abs neg "
-    "exp sqrt erf softplus mish"
+    "exp sqrt erf softplus mish sign"
 ).split()
 BINARY_OPS = "add sub mul div max min pow".split()
 GATES = "all exact rms".split()

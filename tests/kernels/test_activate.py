@@ -43,9 +43,10 @@ FORMULAS = {
     "erf": ERF,
     "softplus": softplus,
     "mish": lambda x: x * np.tanh(softplus(x)),
+    "sign": np.sign,
 }
 # Largest error relative to the result; where a sum cancels, relative to the size of the sum's terms instead.
-RELATIVE = {"sigmoid": 5e-7, "silu": 5e-7, "exp": 5e-7, "none": 0, "abs": 0, "neg": 0, "relu": 0, "clip": 0}
+RELATIVE = {"sigmoid": 5e-7, "silu": 5e-7, "exp": 5e-7, "none": 0, "abs": 0, "neg": 0, "relu": 0, "clip": 0, "sign": 0}
 CANCELS = {"hard_sigmoid": 1.0, "hard_swish": 1.0, "gelu": 1.0}
 
 
@@ -97,6 +98,7 @@ SPECIAL = {  # function of -inf, -1000, 1000, inf, NaN; None: not specified
     "erf": (-1, -1, 1, 1, NAN),
     "softplus": (0, 0, 1000, INF, NAN),
     "mish": (0, 0, 1000, INF, NAN),
+    "sign": (-1, -1, 1, 1, NAN),
 }
 
 
