@@ -32,6 +32,16 @@ struct ExactNarrow {
   }
 };
 
+// The same for rows of exactly one or two vectors: loads without a mask, which wait for no store to be done.
+template <int V>
+struct ExactVecs {
+  bool operator()(const float* fresh, const float* held, int) const {
+    Vec differ = Xor(Load(fresh), Load(held));
+    for (int v = 1; v < V; ++v) differ = Or(differ, Xor(Load(fresh + v * kLanes), Load(held + v * kLanes)));
+    return AnyBit(differ);
+  }
+};
+
 // Any width, up to the first difference, four vectors at a time.
 struct ExactWide {
   bool operator()(const float* fresh, const float* held, int c) const {
@@ -171,20 +181,47 @@ inline void CommitExact(const CommitArgs& g) {
     case 4:
       return CommitExactSmall<4>(g);
     default:
+      if (g.c == kLanes) return CommitRows(g, ExactVecs<1>{}, CopyAcross);
+      if (g.c == 2 * kLanes) return CommitRows(g, ExactVecs<2>{}, CopyAcross);
       return g.c <= 2 * kLanes ? CommitRows(g, ExactNarrow{}, CopyAcross) : CommitRows(g, ExactWide{}, CopyFlagged);
+  }
+}
+
+// Rows of C <= 4 floats: kLanes rows are C whole vectors. Where each square is below its share of the limit, no row can
+// pass it; only other rows are looked at one by one. (The share is a little less than 1 / C: sums round.)
+template <int C>
+inline void CommitRmsSmall(const CommitArgs& g) {
+  const RmsSmall<C> test{g.limit};
+  const Vec share = Set(g.limit * (0.9999f / C));
+  for (int m = 0; m < g.sites; m += kLanes) {
+    const float* fresh = g.fresh + static_cast<int64_t>(m) * C;
+    float* held = g.held + static_cast<int64_t>(m) * C;
+    const int rows = g.sites - m < kLanes ? g.sites - m : kLanes;
+    if (rows == kLanes) {
+      uint32_t above = 0;
+#pragma GCC unroll 4
+      for (int v = 0; v < C; ++v) {
+        const Vec d = Sub(Load(fresh + v * kLanes), Load(held + v * kLanes));
+        above |= Bits(NotLessEqual(Mul(d, d), share));
+      }
+      if (above == 0) continue;
+    }
+    const uint64_t flags = RowFlags(fresh, held, rows, C, test);
+    CopyFlagged(fresh, held, C, flags);
+    g.bits[m / 64] |= flags << (m % 64);
   }
 }
 
 inline void CommitRms(const CommitArgs& g) {
   switch (g.c) {
     case 1:
-      return CommitRows(g, RmsSmall<1>{g.limit}, CopyFlagged);
+      return CommitRmsSmall<1>(g);
     case 2:
-      return CommitRows(g, RmsSmall<2>{g.limit}, CopyFlagged);
+      return CommitRmsSmall<2>(g);
     case 3:
-      return CommitRows(g, RmsSmall<3>{g.limit}, CopyFlagged);
+      return CommitRmsSmall<3>(g);
     case 4:
-      return CommitRows(g, RmsSmall<4>{g.limit}, CopyFlagged);
+      return CommitRmsSmall<4>(g);
     default:
       return CommitRows(g, Rms{g.limit}, CopyFlagged);
   }

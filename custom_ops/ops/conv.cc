@@ -64,6 +64,7 @@ class Conv final : public SiteNode {
   Conv(const Attributes& attributes, const Kernels& kernels) : SiteNode(attributes, kernels, 1), geometry_(attributes) {
     read_gate(attributes);
     read_activation(attributes);
+    fetches_ = true;
     const Weights weights(attributes, attributes.integer("group"), geometry_.taps());
     group_ = weights.group;
     in_ = weights.group_in * group_;

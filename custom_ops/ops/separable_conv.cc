@@ -21,6 +21,7 @@ class SeparableConv final : public SiteNode {
       : SiteNode(attributes, kernels, 1), geometry_(attributes) {
     read_gate(attributes);
     read_activation(attributes);
+    fetches_ = true;
     inner_activation_.read(attributes, "inner_activation", "inner_activation_params");
     inner_gate_.threshold = attributes.real("inner_threshold");
     inner_gate_.scale = attributes.real("inner_scale");

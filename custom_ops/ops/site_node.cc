@@ -256,6 +256,11 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
     fresh = scratch.fresh.data();
     point_rows(out, shape.width, block, scratch.held);
   }
+  if (gate.gate != Gate::kAll && !fetches_) {
+    for (const float* row : scratch.held) {
+      for (int32_t j = 0; j < shape.channels; j += 16) __builtin_prefetch(row + j);
+    }
+  }
   rows(in, shape, state, block, scratch, fresh);
   activation_.apply(kernels_, fresh, block.sites, shape.channels);
   if (gate.gate == Gate::kAll) return block.sites;
