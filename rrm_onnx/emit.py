@@ -22,11 +22,11 @@ from rrm_onnx.errors import ConvertError, InternalError
 from rrm_onnx.ops.composite import COMPOSITE_DOMAIN, expand
 from rrm_onnx.ops.enter_exit import STREAM_INPUTS, enter, leave
 from rrm_onnx.thresholds import Gates
-from rrm_onnx.types import Match, Normalised, Plan, RrmNode
+from rrm_onnx.types import CONVOLUTIONS, Match, Normalised, Plan, RrmNode
 
 DOMAIN, DOMAIN_VERSION = "rrm", 1
 TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
-GATED = ("Enter", "EnterStream", "Conv", "SeparableConv", "ConvTranspose")
+GATED = ("Enter", "EnterStream", *CONVOLUTIONS)
 
 
 def emit(source: Normalised, plan: Plan, limits: Gates, streams: bool, digest: str) -> onnx.ModelProto:

@@ -61,7 +61,7 @@ def decide(model: str | os.PathLike[str] | onnx.ModelProto, options: Options) ->
     digest = source_hash(source)
     limits = gates(options.tolerance, options.thresholds, digest)
     normal = normalise(source, options.input_shapes)
-    decisions = match(normal, options.skip)
+    decisions = match(normal, options.skip, lambda name: limits.of(name).threshold == 0)
     return Planned(options, source, digest, limits, normal, partition(normal.graph, decisions))
 
 

@@ -68,6 +68,10 @@ class EdgeFact:
         return self.height == 1 and self.width == 1
 
 
+CONVOLUTIONS = ("Conv", "ConvAdd", "SeparableConv", "SeparableConvAdd", "ConvTranspose")
+"""Operators of the domain that multiply weights; all of them end in a gate."""
+
+
 @dataclass(frozen=True)
 class Constant:
     """A weight of an rrm node. `name` is that of the source's initializer where the values are unchanged."""
@@ -122,7 +126,7 @@ class Match:
 
     @property
     def is_convolution(self) -> bool:
-        return any(n.op in ("Conv", "SeparableConv", "ConvTranspose") for n in self.emits)
+        return any(n.op in CONVOLUTIONS for n in self.emits)
 
 
 @dataclass(frozen=True)

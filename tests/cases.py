@@ -7,7 +7,7 @@ functions (test_reference.py, test_native.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -161,6 +161,24 @@ def separable_conv(shape: tuple[int, ...], m: int, kernel: tuple[int, int] = (3,
     return Case("SeparableConv", (shape,), attributes, ((c, 1, *kernel), (c,), (m, c, 1, 1), (m,)), **kw)
 
 
+def with_addend(case: Case) -> Case:
+    """The same convolution with a map of its output's size as second input."""
+    return replace(case, op=f"{case.op}Add", shapes=(*case.shapes, output_shape(case)))
+
+
+def output_shape(case: Case) -> tuple[int, ...]:
+    """Shape of the output of a Conv or SeparableConv."""
+    a, (n, _, *size) = case.attributes, case.shapes[0]
+    axes = enumerate(zip(size, a["kernel_shape"], a["strides"], a["dilations"], strict=True))
+    out = [
+        -(-s // stride)
+        if a["auto_pad"].startswith("SAME")
+        else (s + a["pads"][i] + a["pads"][i + 2] - (k - 1) * dilation - 1) // stride + 1
+        for i, (s, k, stride, dilation) in axes
+    ]
+    return (n, case.constants[-1][0], *out)
+
+
 def conv_transpose(shape: tuple[int, ...], m: int, kernel: tuple[int, int] = (2, 2), group: int = 1, **kw: Any) -> Case:
     window = {k: kw.pop(k) for k in ("strides", "pads", "dilations") if k in kw}
     attributes = {**geometry(kernel, **window), "group": group, **kw.pop("activation", activation())}
@@ -288,6 +306,13 @@ CASES: list[Case] = [
     separable_conv(
         (2, 6, 5, 9), 7, pads=PAD1, change="pixel", inner=activation("PRelu", *np.linspace(0, 1, 6).tolist())
     ),
+    with_addend(conv(ROWS, 24, ONE_BY_ONE, change="scatter", activation=activation("Relu"))),
+    with_addend(conv(ROWS, 9, pads=PAD1, strides=(2, 2), through="view", change="box")),
+    with_addend(conv(ROWS, 16, group=16, pads=PAD1, change="scatter", threshold=0.1)),
+    with_addend(conv(LARGE, 40, pads=PAD1, change="all", activation=activation("Silu"))),
+    with_addend(separable_conv(ROWS, 24, pads=PAD1, inner=activation("Relu"), change="scatter")),
+    with_addend(separable_conv(WIDE, 33, pads=PAD1, through="view", change="box", activation=activation("Relu"))),
+    with_addend(separable_conv(LARGE, 8, pads=PAD1, change="scatter", threshold=0.1)),
     conv_transpose(SMALL, 4, strides=(2, 2), change="pixel"),
     conv_transpose(ROWS, 8, strides=(2, 2), change="scatter", activation=activation("Relu")),
     conv_transpose(ROWS, 20, (4, 4), strides=(2, 2), pads=PAD1, change="scatter"),

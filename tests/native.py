@@ -18,9 +18,10 @@ from onnx import TensorProto, helper, numpy_helper
 from rrm_onnx import runtime
 from rrm_onnx.errors import RuntimeMissingError
 from rrm_onnx.ops import reference_ops
+from rrm_onnx.types import CONVOLUTIONS
 
 OPSETS = [helper.make_opsetid("", 21), helper.make_opsetid("rrm", 1)]
-GATED = ("Enter", "Conv", "SeparableConv", "ConvTranspose")
+GATED = ("Enter", *CONVOLUTIONS)
 
 
 def constants_of(case: Case) -> list[np.ndarray]:
@@ -44,7 +45,7 @@ def rrm_model(case: Case) -> onnx.ModelProto:
     names = [f"c{i}" for i in range(len(case.constants))]
     if case.op not in ("Enter", "Exit"):
         attributes = case.attributes | (gate if case.op in GATED else {})
-        if case.op == "SeparableConv":
+        if case.op.startswith("SeparableConv"):
             attributes |= {"inner_threshold": case.threshold, "inner_scale": 0.0}
         nodes.append(node(case.op, tickets + names, ["out/ticket"], "node", **attributes))
         tickets = ["out/ticket"]

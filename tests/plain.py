@@ -81,8 +81,12 @@ def _window(attributes: dict[str, Any], *more: str) -> dict[str, Any]:
 def _conv(b: Builder, case: Case, inputs: list[str]) -> str:
     more = ("group", "output_padding") if case.op == "ConvTranspose" else ("group",)
     constants = [b.const(v) for v in constants_of(case)]
-    y = b.add(case.op, inputs[0], *constants, **_window(case.attributes, *more))
-    return activated(b, y, case.attributes)
+    y = b.add(case.op.removesuffix("Add"), inputs[0], *constants, **_window(case.attributes, *more))
+    return activated(b, _added(b, y, inputs), case.attributes)
+
+
+def _added(b: Builder, y: str, inputs: list[str]) -> str:
+    return b.add("Add", y, inputs[1]) if len(inputs) > 1 else y
 
 
 def _separable_conv(b: Builder, case: Case, inputs: list[str]) -> str:
@@ -90,7 +94,7 @@ def _separable_conv(b: Builder, case: Case, inputs: list[str]) -> str:
     w, bias, pointwise, other = (b.const(v) for v in constants_of(case))
     between = b.add("Conv", inputs[0], w, bias, **_window(a), group=case.shapes[0][1])
     inner = {k.removeprefix("inner_"): v for k, v in a.items() if k.startswith("inner_")}
-    return activated(b, b.add("Conv", activated(b, between, inner), pointwise, other), a)
+    return activated(b, _added(b, b.add("Conv", activated(b, between, inner), pointwise, other), inputs), a)
 
 
 def _binary(b: Builder, case: Case, inputs: list[str]) -> str:
@@ -132,7 +136,9 @@ OPERATORS = {
     "Exit": lambda b, case, inputs: inputs[0],
     "MapShape": lambda b, case, inputs: b.add("Shape", inputs[0]),
     "Conv": _conv,
+    "ConvAdd": _conv,
     "SeparableConv": _separable_conv,
+    "SeparableConvAdd": _separable_conv,
     "ConvTranspose": _conv,
     "Activation": lambda b, case, inputs: activated(b, inputs[0], case.attributes),
     "Binary": _binary,

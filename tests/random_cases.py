@@ -20,6 +20,7 @@ from cases import (
     pool,
     resize,
     separable_conv,
+    with_addend,
 )
 from hypothesis import strategies as st
 
@@ -74,6 +75,10 @@ def _separable_conv(draw: st.DrawFn) -> Case:
     shape = _shape(draw, 8, multiple=2)
     m = draw(st.sampled_from([1, 3, 8, 20]))
     return separable_conv(shape, m, inner=_activation(draw), activation=_activation(draw), **_window(draw))
+
+
+def _with_addend(make: Callable[[st.DrawFn], Case]) -> Callable[[st.DrawFn], Case]:
+    return lambda draw: with_addend(make(draw))
 
 
 def _conv_transpose(draw: st.DrawFn) -> Case:
@@ -176,7 +181,9 @@ RANDOM: dict[str, Callable[[st.DrawFn], Case]] = {
     "Exit": lambda draw: Case("Exit", (_shape(draw),)),
     "MapShape": lambda draw: Case("MapShape", (_shape(draw),)),
     "Conv": _conv,
+    "ConvAdd": _with_addend(_conv),
     "SeparableConv": _separable_conv,
+    "SeparableConvAdd": _with_addend(_separable_conv),
     "ConvTranspose": _conv_transpose,
     "Activation": _activation_case,
     "Binary": _binary,

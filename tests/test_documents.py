@@ -53,7 +53,7 @@ def test_attributes_are_those_of_the_cases() -> None:
 def test_inputs_and_outputs_are_those_of_the_library() -> None:
     rows = re.findall(r"^RRM_OP\((\w+), \w+, \"(\w+)\", '(\w)'\)", (ROOT / "custom_ops/api/ops.inc").read_text(), re.M)
     kinds = {
-        "t": r"ticket$",
+        "t": r"ticket( of the addend)?$",
         "v": r"ticket, any number",
         "x": r".*float32 or uint8",
         "f": r".*float32",

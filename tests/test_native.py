@@ -26,6 +26,7 @@ from toys import TOYS, Toy, toy_frames
 import rrm_onnx
 from rrm_onnx import runtime
 from rrm_onnx.ops import reference_base
+from rrm_onnx.types import CONVOLUTIONS
 
 pytestmark = needs_library
 
@@ -58,7 +59,7 @@ def test_random_case(op: str, data: st.DataObject) -> None:
     check(data.draw(random_case(op)), data.draw(st.sampled_from(isa_levels())))
 
 
-@pytest.mark.parametrize("op", ["Enter", "Conv", "SeparableConv", "ConvTranspose"])
+@pytest.mark.parametrize("op", ["Enter", *CONVOLUTIONS])
 @given(data=st.data())
 def test_random_tolerance(op: str, data: st.DataObject) -> None:
     """Gates open at the same sites as in the definition, unless a row is as good as on the threshold itself."""

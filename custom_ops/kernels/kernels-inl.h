@@ -17,6 +17,7 @@
 #include "elementwise-inl.h"
 #include "layout-inl.h"
 #include "window-inl.h"
+#include "run-inl.h"
 #include "depthwise-inl.h"
 #include "commit-inl.h"
 #include "gemm-inl.h"
@@ -36,6 +37,7 @@ constexpr Kernels MakeTable(const char* name) {
       .depthwise = Depthwise,
       .depthwise_run = DepthwiseRun,
       .window_max = WindowMax,
+      .window_max_run = WindowMaxRun,
       .window_weighted = WindowWeighted,
       .binary = Binary,
       .activate = Activate,

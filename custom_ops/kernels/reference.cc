@@ -45,7 +45,7 @@ void Depthwise(const DepthwiseArgs& g) {
   }
 }
 
-void DepthwiseRun(const DepthwiseRunArgs& g) {
+void DepthwiseRun(const RunArgs& g) {
   for (int m = 0; m < g.sites; ++m) {
     for (int j = 0; j < g.c; ++j) {
       float sum = g.bias[j];
@@ -69,6 +69,19 @@ void WindowMax(const WindowArgs& g) {
       for (int t = 0; t < g.taps; ++t) {
         const float* row = g.rows[t * g.rows_stride + m];
         if (row != nullptr) max = Larger(max, row[j]);
+      }
+      g.out[m * g.out_stride + j] = max;
+    }
+  }
+}
+
+void WindowMaxRun(const RunArgs& g) {
+  for (int m = 0; m < g.sites; ++m) {
+    for (int j = 0; j < g.c; ++j) {
+      float max = -INFINITY;
+      for (int t = 0; t < g.kernel_h * g.kernel_w; ++t) {
+        const float* band = g.bands[t / g.kernel_w];
+        if (band != nullptr) max = Larger(max, band[m * g.step + t % g.kernel_w * g.tap + j]);
       }
       g.out[m * g.out_stride + j] = max;
     }
@@ -270,6 +283,7 @@ extern const Kernels kReference = {
     .depthwise = Depthwise,
     .depthwise_run = DepthwiseRun,
     .window_max = WindowMax,
+    .window_max_run = WindowMaxRun,
     .window_weighted = WindowWeighted,
     .binary = Binary,
     .activate = Activate,

@@ -84,10 +84,10 @@ struct DepthwiseArgs {
   int64_t out_stride;
 };
 
-// The same where the sites are neighbours and no window hangs over the left or right edge. Tap (ky, kx) of site m is
-// the row at bands[ky] + m * step + kx * tap; a null band lies outside and is skipped. Equal bits with depthwise.
-// ahead: as in GemmArgs.
-struct DepthwiseRunArgs {
+// depthwise and window_max where the sites are neighbours and no window hangs over the left or right edge: equal bits.
+// Tap (ky, kx) of site m is the row at bands[ky] + m * step + kx * tap; a null band lies outside and is skipped.
+// w, bias: for depthwise. ahead: as in GemmArgs.
+struct RunArgs {
   const float* const* bands;
   int32_t kernel_h;
   int32_t kernel_w;
@@ -175,8 +175,9 @@ struct Kernels {
   int32_t gemm_tile;  // sites per register tile for wide n: call gemm with multiples of it where possible
 
   void (*depthwise)(const DepthwiseArgs& args);
-  void (*depthwise_run)(const DepthwiseRunArgs& args);
+  void (*depthwise_run)(const RunArgs& args);
   void (*window_max)(const WindowArgs& args);
+  void (*window_max_run)(const RunArgs& args);
   void (*window_weighted)(const WindowArgs& args);
   void (*binary)(const BinaryArgs& args);
   // In place over rows x[sites][c], contiguous.

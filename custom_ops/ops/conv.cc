@@ -12,10 +12,11 @@ namespace {
 
 // Weights of a convolution as the kernels want them.
 struct Weights {
-  Weights(const Attributes& attributes, int64_t group_, int32_t taps_)
+  // first: the input that the weights are.
+  Weights(const Attributes& attributes, size_t first, int64_t group_, int32_t taps_)
       : group(static_cast<int32_t>(group_)), taps(taps_) {
-    w = attributes.constant(1);
-    b = attributes.constant(2);
+    w = attributes.constant(first);
+    b = attributes.constant(first + 1);
     if (w.dtype != Dtype::kFloat || b.dtype != Dtype::kFloat || w.shape.size() != 4 || group < 1 ||
         w.shape[0] % group != 0 || b.count() != w.shape[0] || w.shape[2] * w.shape[3] != taps) {
       throw Error("rrm node '" + attributes.node_name() + "': weights, bias and attributes do not fit together");
@@ -61,11 +62,12 @@ std::vector<Part> parts_of(const MapInput& in, int32_t first, int32_t count) {
 
 class Conv final : public SiteNode {
  public:
-  Conv(const Attributes& attributes, const Kernels& kernels) : SiteNode(attributes, kernels, 1), geometry_(attributes) {
+  Conv(const Attributes& attributes, const Kernels& kernels, bool addend)
+      : SiteNode(attributes, kernels, 1, addend), geometry_(attributes) {
     read_gate(attributes);
     read_activation(attributes);
     fetches_ = true;
-    const Weights weights(attributes, attributes.integer("group"), geometry_.taps());
+    const Weights weights(attributes, addend ? 2 : 1, attributes.integer("group"), geometry_.taps());
     group_ = weights.group;
     in_ = weights.group_in * group_;
     out_ = weights.out;
@@ -226,7 +228,11 @@ class Conv final : public SiteNode {
 }  // namespace
 
 std::unique_ptr<Node> make_conv(const Attributes& attributes, const Kernels& kernels) {
-  return std::make_unique<Conv>(attributes, kernels);
+  return std::make_unique<Conv>(attributes, kernels, false);
+}
+
+std::unique_ptr<Node> make_conv_add(const Attributes& attributes, const Kernels& kernels) {
+  return std::make_unique<Conv>(attributes, kernels, true);
 }
 
 }  // namespace rrm

@@ -5,13 +5,6 @@
 #include <cstring>
 
 namespace rrm {
-namespace {
-
-// Kernel rows up to which neighbours go through the kernel that needs no pointer for each tap.
-constexpr int32_t kMostBands = 15;
-
-}  // namespace
-
 Depthwise::Depthwise(const Dense& w, const Dense& b)
     : taps_(static_cast<int32_t>(w.shape[2] * w.shape[3])), w_(w.as<float>(), w.as<float>() + w.count()) {
   bias_.assign(b.as<float>(), b.as<float>() + b.count());
@@ -36,10 +29,7 @@ void Depthwise::rows(const Kernels& kernels, const MapInput& in, const Window& w
     at += r.n;
   };
   for (const Run& r : block.runs) {
-    // Windows of the sites [first, end) lie between the left and the right edge.
-    const int32_t reach = in.width - 1 - (w.kernel[1] - 1) * w.dilation[1] + w.pad[1];
-    const int32_t first = std::clamp((w.pad[1] + w.stride[1] - 1) / w.stride[1], r.x, r.x + r.n);
-    const int32_t end = std::clamp(reach < 0 ? 0 : reach / w.stride[1] + 1, first, r.x + r.n);
+    const auto [first, end] = part_run(in, w, r);
     part({r.y, r.x, first - r.x}, false);
     part({r.y, first, end - first}, true);
     part({r.y, end, r.x + r.n - end}, false);
@@ -49,24 +39,10 @@ void Depthwise::rows(const Kernels& kernels, const MapInput& in, const Window& w
 void Depthwise::run(const Kernels& kernels, const MapInput& in, const Window& w, const Run& r,
                     const float* const* ahead, float* out) const {
   std::array<const float*, kMostBands> bands;
-  const int64_t pitch = in.channels;
-  for (int32_t ky = 0; ky < w.kernel[0]; ++ky) {
-    const int32_t iy = r.y * w.stride[0] - w.pad[0] + ky * w.dilation[0];
-    const int64_t site = static_cast<int64_t>(iy) * in.width + r.x * w.stride[1] - w.pad[1];
-    bands[ky] = iy < 0 || iy >= in.height ? nullptr : in.row(in.pieces[0], site);
-  }
-  DepthwiseRunArgs args{};
-  args.bands = bands.data();
-  args.kernel_h = w.kernel[0];
-  args.kernel_w = w.kernel[1];
-  args.step = w.stride[1] * pitch;
-  args.tap = w.dilation[1] * pitch;
-  args.sites = r.n;
+  RunArgs args = run_args(in, w, r, bands);
   args.w = w_.data();
   args.bias = bias_.data();
-  args.c = channels();
   args.out = out;
-  args.out_stride = channels();
   args.ahead = ahead;
   kernels.depthwise_run(args);
 }

@@ -14,7 +14,9 @@ std::unique_ptr<Node> make_enter_stream(const Attributes& attributes, const Kern
 std::unique_ptr<Node> make_exit(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_shape(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_conv(const Attributes& attributes, const Kernels& kernels);
+std::unique_ptr<Node> make_conv_add(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_separable_conv(const Attributes& attributes, const Kernels& kernels);
+std::unique_ptr<Node> make_separable_conv_add(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_conv_transpose(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_activation(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_binary(const Attributes& attributes, const Kernels& kernels);

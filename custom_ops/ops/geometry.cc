@@ -98,6 +98,30 @@ void point_taps(const MapInput& in, const Piece& piece, const Window& w, const B
   }
 }
 
+RunParts part_run(const MapInput& in, const Window& w, const Run& r) {
+  const int32_t reach = in.width - 1 - (w.kernel[1] - 1) * w.dilation[1] + w.pad[1];
+  const int32_t first = std::clamp((w.pad[1] + w.stride[1] - 1) / w.stride[1], r.x, r.x + r.n);
+  return {first, std::clamp(reach < 0 ? 0 : reach / w.stride[1] + 1, first, r.x + r.n)};
+}
+
+RunArgs run_args(const MapInput& in, const Window& w, const Run& r, std::array<const float*, kMostBands>& bands) {
+  for (int32_t ky = 0; ky < w.kernel[0]; ++ky) {
+    const int32_t iy = r.y * w.stride[0] - w.pad[0] + ky * w.dilation[0];
+    const int64_t site = static_cast<int64_t>(iy) * in.width + r.x * w.stride[1] - w.pad[1];
+    bands[ky] = iy < 0 || iy >= in.height ? nullptr : in.row(in.pieces[0], site);
+  }
+  RunArgs args{};
+  args.bands = bands.data();
+  args.kernel_h = w.kernel[0];
+  args.kernel_w = w.kernel[1];
+  args.step = static_cast<int64_t>(w.stride[1]) * in.channels;
+  args.tap = static_cast<int64_t>(w.dilation[1]) * in.channels;
+  args.sites = r.n;
+  args.c = in.channels;
+  args.out_stride = in.channels;
+  return args;
+}
+
 const float* zeros(int32_t n) {
   static std::mutex mutex;
   static auto* rows = new std::deque<std::vector<float>>;  // grows only: rows handed out stay valid

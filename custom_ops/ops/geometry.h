@@ -1,6 +1,7 @@
 // Sliding windows: ONNX's attributes, resolved for a map's size.
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,18 @@ class Geometry {
 // padding.
 void point_taps(const MapInput& in, const Piece& piece, const Window& window, const Block& block, const float* outside,
                 const float** pointers);
+
+// A run in three parts: the windows of the sites [first, end) lie between the left and the right edge.
+struct RunParts {
+  int32_t first;
+  int32_t end;
+};
+RunParts part_run(const MapInput& in, const Window& window, const Run& run);
+
+// What the kernels for neighbours want to know of a run that lies between the edges; the input is one whole tensor. At
+// most kMostBands kernel rows.
+constexpr int32_t kMostBands = 15;
+RunArgs run_args(const MapInput& in, const Window& window, const Run& run, std::array<const float*, kMostBands>& bands);
 
 // A row of zeros, at least n floats; lives as long as the library.
 const float* zeros(int32_t n);

@@ -1,5 +1,6 @@
 // Max and average pooling.
 #include <algorithm>
+#include <array>
 
 #include "ops/factories.h"
 #include "ops/geometry.h"
@@ -24,8 +25,12 @@ class Pool : public SiteNode {
 
   void rows(std::span<const MapInput> inputs, const MapShape& shape, const SiteState&, const Block& block,
             Scratch& scratch, float* out) const override {
-    const MapInput& in = inputs[0];
-    const Window window = geometry_.window(in.height, in.width);
+    sites(inputs[0], geometry_.window(inputs[0].height, inputs[0].width), shape, block, scratch, out);
+  }
+
+  // The rows of a block by a pointer for each tap.
+  void sites(const MapInput& in, const Window& window, const MapShape& shape, const Block& block, Scratch& scratch,
+             float* out) const {
     scratch.pointers.resize(static_cast<size_t>(geometry_.taps()) * block.sites);
     weigh(in, window, block, scratch);
     int32_t at = 0;
@@ -61,6 +66,28 @@ class MaxPool final : public Pool {
   using Pool::Pool;
 
  protected:
+  void rows(std::span<const MapInput> inputs, const MapShape& shape, const SiteState&, const Block& block,
+            Scratch& scratch, float* out) const override {
+    const MapInput& in = inputs[0];
+    const Window w = geometry_.window(in.height, in.width);
+    if (!in.whole() || w.kernel[0] > kMostBands) return sites(in, w, shape, block, scratch, out);
+    const auto edge = [&](const Run& r) {
+      if (r.n > 0) sites(in, w, shape, {std::span(&r, 1), r.n}, scratch, out);
+      out += static_cast<int64_t>(r.n) * shape.channels;
+    };
+    for (const Run& r : block.runs) {
+      const auto [first, end] = part_run(in, w, r);
+      edge({r.y, r.x, first - r.x});
+      if (end > first) {
+        std::array<const float*, kMostBands> bands;
+        RunArgs args = run_args(in, w, {r.y, first, end - first}, bands);
+        args.out = out;
+        kernels_.window_max_run(args);
+        out += static_cast<int64_t>(args.sites) * shape.channels;
+      }
+      edge({r.y, end, r.x + r.n - end});
+    }
+  }
   void window_kernel(const WindowArgs& args) const override { kernels_.window_max(args); }
 };
 

@@ -17,16 +17,17 @@ struct Inner final : Extra {
 
 class SeparableConv final : public SiteNode {
  public:
-  SeparableConv(const Attributes& attributes, const Kernels& kernels)
-      : SiteNode(attributes, kernels, 1), geometry_(attributes) {
+  SeparableConv(const Attributes& attributes, const Kernels& kernels, bool addend)
+      : SiteNode(attributes, kernels, 1, addend), geometry_(attributes) {
     read_gate(attributes);
     read_activation(attributes);
     fetches_ = true;
     inner_activation_.read(attributes, "inner_activation", "inner_activation_params");
     inner_gate_.threshold = attributes.real("inner_threshold");
     inner_gate_.scale = attributes.real("inner_scale");
-    const Dense w = attributes.constant(1), b = attributes.constant(2);
-    const Dense point = attributes.constant(3), bias = attributes.constant(4);
+    const size_t first = addend ? 2 : 1;
+    const Dense w = attributes.constant(first), b = attributes.constant(first + 1);
+    const Dense point = attributes.constant(first + 2), bias = attributes.constant(first + 3);
     const bool floats = w.dtype == Dtype::kFloat && b.dtype == Dtype::kFloat && point.dtype == Dtype::kFloat &&
                         bias.dtype == Dtype::kFloat;
     const bool fits = floats && w.shape.size() == 4 && point.shape.size() == 4 && w.shape[1] == 1 &&
@@ -124,8 +125,9 @@ class SeparableConv final : public SiteNode {
   }
 
  private:
-  // Where the rows between are held, so that a gate can tell which of them stand.
-  bool gated() const { return inner_gate_.threshold > 0; }
+  // Whether the rows between are held, so that a gate can tell which of them stand. Not with an addend: where it
+  // changes a site has to be computed whatever the rows between say.
+  bool gated() const { return inner_gate_.threshold > 0 && !has_addend(); }
 
   void pack(const float* point, const float* bias) {
     const int32_t c = deep_.channels();
@@ -158,7 +160,11 @@ class SeparableConv final : public SiteNode {
 }  // namespace
 
 std::unique_ptr<Node> make_separable_conv(const Attributes& attributes, const Kernels& kernels) {
-  return std::make_unique<SeparableConv>(attributes, kernels);
+  return std::make_unique<SeparableConv>(attributes, kernels, false);
+}
+
+std::unique_ptr<Node> make_separable_conv_add(const Attributes& attributes, const Kernels& kernels) {
+  return std::make_unique<SeparableConv>(attributes, kernels, true);
 }
 
 }  // namespace rrm

@@ -107,8 +107,8 @@ Scratch& Scratch::of_thread() {
   return scratch;
 }
 
-SiteNode::SiteNode(const Attributes& attributes, const Kernels& kernels, size_t map_inputs)
-    : TicketNode(attributes, kernels), map_inputs_(map_inputs) {}
+SiteNode::SiteNode(const Attributes& attributes, const Kernels& kernels, size_t map_inputs, bool addend)
+    : TicketNode(attributes, kernels), map_inputs_(map_inputs + (addend ? 1 : 0)), addend_(addend) {}
 
 void FusedActivation::read(const Attributes& attributes, const char* kind, const char* params) {
   params_ = attributes.reals(params);
@@ -166,6 +166,7 @@ Answer SiteNode::answer(Context& context, std::span<const Ticket> tickets) {
     return answer_of(in, held_shape, state, tickets[0]);
   }
   const MapShape shape = out_shape(in);
+  if (addend_) check_addend(in.back(), shape);
   const bool fresh = state.begin(shape);
   if (fresh) state.active.resize(shape.height, shape.width);
   const bool everything = find_active(in, shape, state, fresh || narrower);
@@ -192,7 +193,12 @@ bool SiteNode::find_active(std::span<const MapInput> in, const MapShape& shape, 
   }
   state.active.clear();
   for (size_t i = 0; any && !everything && i < in.size(); ++i) {
-    if (in[i].one != nullptr) everything = !reach(i, in[i], *in[i].one, shape, state.active);
+    if (in[i].one == nullptr) continue;
+    if (addend_ && i + 1 == in.size()) {
+      reach_same(*in[i].one, state.active);
+    } else {
+      everything = !reach(i, in[i], *in[i].one, shape, state.active);
+    }
   }
   if (everything) state.active.fill();
   return everything;
@@ -262,6 +268,7 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
     }
   }
   rows(in, shape, state, block, scratch, fresh);
+  if (addend_) add(in.back(), shape, block, scratch, fresh);
   activation_.apply(kernels_, fresh, block.sites, shape.channels);
   if (gate.gate == Gate::kAll) return block.sites;
   int64_t changed = 0;
@@ -274,6 +281,30 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
     fresh += static_cast<int64_t>(r.n) * shape.channels;
   }
   return changed;
+}
+
+void SiteNode::check_addend(const MapInput& addend, const MapShape& shape) const {
+  if (addend.height != shape.height || addend.width != shape.width || addend.channels != shape.channels) {
+    fail("its addend has another size than its output");
+  }
+}
+
+void SiteNode::add(const MapInput& addend, const MapShape& shape, const Block& block, Scratch& scratch,
+                   float* rows) const {
+  const int32_t c = shape.channels;
+  for (const Run& r : block.runs) {
+    const int64_t site = static_cast<int64_t>(r.y) * shape.width + r.x;
+    const float* other = addend.row(addend.pieces[0], site);
+    int64_t stride = addend.pieces[0].resident->channels;
+    if (addend.pieces.size() > 1) {
+      scratch.temp.grow(static_cast<int64_t>(r.n) * c);
+      addend.copy_rows(site, r.n, scratch.temp.data());
+      other = scratch.temp.data();
+      stride = c;
+    }
+    kernels_.binary({BinaryOp::kAdd, rows, c, true, other, stride, true, r.n, c, rows, c});
+    rows += static_cast<int64_t>(r.n) * c;
+  }
 }
 
 void SiteNode::count(std::span<const MapInput> in, const MapShape& shape, int64_t sites, int64_t active,

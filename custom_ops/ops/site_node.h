@@ -70,7 +70,8 @@ void point_rows(Resident& map, int32_t width, const Block& block, std::vector<co
 
 class SiteNode : public TicketNode {
  public:
-  SiteNode(const Attributes& attributes, const Kernels& kernels, size_t map_inputs);
+  // addend: a further map input, the last, of the output's size; its rows are added to what `rows` computes.
+  SiteNode(const Attributes& attributes, const Kernels& kernels, size_t map_inputs, bool addend = false);
   void reset() override { streams_.drop_all(); }
   int64_t state_bytes() override;
   int64_t streams() override { return streams_.count(); }
@@ -79,6 +80,7 @@ class SiteNode : public TicketNode {
 
  protected:
   virtual MapShape out_shape(std::span<const MapInput> in) const = 0;
+  bool has_addend() const { return addend_; }
   // Adds to `out` the output sites that depend on the set sites of input i's change map. False: all of them do.
   virtual bool reach(size_t i, const MapInput& in, const ChangeMap& changed, const MapShape& shape,
                      ChangeMap& out) const = 0;
@@ -120,10 +122,14 @@ class SiteNode : public TicketNode {
                   const GateLevel& level, bool everything);
   int64_t compute_block(std::span<const MapInput> in, const MapShape& shape, SiteState& state, const GateLevel& gate,
                         const Block& block);
+  void check_addend(const MapInput& addend, const MapShape& shape) const;
+  // Adds the addend's rows to those of the block.
+  void add(const MapInput& addend, const MapShape& shape, const Block& block, Scratch& scratch, float* rows) const;
   void count(std::span<const MapInput> in, const MapShape& shape, int64_t sites, int64_t active, bool everything,
              bool fresh);
 
-  const size_t map_inputs_;
+  const size_t map_inputs_;  // the addend among them
+  const bool addend_;
   GateAttributes gate_;
   FusedActivation activation_;
   Streams<SiteState> streams_;

@@ -2,7 +2,27 @@
 
 #include <random>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace rrm {
+namespace {
+
+constexpr size_t kLargePage = size_t{2} << 20;
+
+}  // namespace
+
+float* allocate_floats(size_t bytes) {
+  const size_t page = bytes >= 4 * kLargePage ? kLargePage : 64;
+  const size_t size = (bytes + page - 1) / page * page;
+  void* memory = std::aligned_alloc(page, size);
+  if (memory == nullptr) throw std::bad_alloc();
+#if defined(__linux__)
+  if (page == kLargePage) madvise(memory, size, MADV_HUGEPAGE);  // a wish: what it answers does not matter
+#endif
+  return static_cast<float*>(memory);
+}
 
 Registry& Registry::instance() {
   // Never destroyed: sessions may outlive this library's static objects at exit.

@@ -14,6 +14,10 @@
 
 namespace rrm {
 
+// Memory for this many bytes, to be given back with std::free; large blocks on large pages where the system has them:
+// the first frame then takes a page fault for 2 MB instead of 4 KB. Throws std::bad_alloc.
+float* allocate_floats(size_t bytes);
+
 // 64-byte aligned floats; contents are undefined after resize.
 class Floats {
  public:
@@ -35,9 +39,7 @@ class Floats {
     std::free(data_);
     data_ = nullptr;
     capacity_ = size_ = 0;
-    const size_t bytes = (static_cast<size_t>(n) * sizeof(float) + 63) / 64 * 64;
-    data_ = n == 0 ? nullptr : static_cast<float*>(std::aligned_alloc(64, bytes));
-    if (n != 0 && data_ == nullptr) throw std::bad_alloc();
+    if (n != 0) data_ = allocate_floats(static_cast<size_t>(n) * sizeof(float));
     capacity_ = size_ = n;
   }
   void grow(int64_t n) {

@@ -146,8 +146,23 @@ class Conv(WindowOp):
     activation_params: Sequence[float] = ()
 
     def dense(self, maps: list[Map], constants: Sequence[Any]) -> Map:
-        weights, bias = constants
+        return activate(self.linear(maps[0], *constants), self.activation, self.activation_params)
+
+    def linear(self, fmap: Map, weights: Any, bias: Any) -> Any:
+        """The convolution alone, in double."""
         first, *others = weights.shape
         weights = weights.reshape(self.group, first // self.group, *others).transpose(self.per_tap)
-        taps = self.taps(0, maps[0].shape, self.output_shape([maps[0].shape]))
-        return activate(correlate(maps[0], taps, weights, bias), self.activation, self.activation_params)
+        return correlate(fmap, self.taps(0, fmap.shape, self.output_shape([fmap.shape])), weights, bias)
+
+
+class ConvAdd(Conv):
+    """ONNX's Conv in two dimensions with bias, plus a map of the output's size, then an activation, then the gate."""
+
+    takes: ClassVar[tuple[str, ...]] = ("ticket", "ticket of the addend", *Conv.takes[1:])
+    tickets: ClassVar[int] = 2
+
+    def taps(self, index: int, shape: tuple[int, ...], out: tuple[int, ...]) -> Taps:
+        return super().taps(index, shape, out) if index == 0 else SiteOp.taps(self, index, shape, out)
+
+    def dense(self, maps: list[Map], constants: Sequence[Any]) -> Map:
+        return activate(self.linear(maps[0], *constants) + maps[1], self.activation, self.activation_params)

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rrm_onnx.ops.conv import WindowOp, correlate
-from rrm_onnx.ops.reference_base import Map, Resident, Sites, StreamState
-from rrm_onnx.ops.reference_math import activate
+from rrm_onnx.ops.reference_base import Map, Resident, SiteOp, Sites, StreamState
+from rrm_onnx.ops.reference_math import Taps, activate
 from rrm_onnx.types import Match
 
 
@@ -108,6 +108,23 @@ class SeparableConv(WindowOp):
         per_tap = w.reshape(c, 1, 1, *w.shape[2:]).transpose(3, 4, 0, 2, 1)
         return activate(correlate(fmap, taps, per_tap, b), self.inner_activation, self.inner_activation_params)
 
-    def _pointwise(self, fmap: Map, w: Any, b: Any) -> Map:
+    def _pointwise(self, fmap: Map, w: Any, b: Any, addend: Any = 0.0) -> Map:
         total = fmap.astype(np.float64) @ w[:, :, 0, 0].T.astype(np.float64) + b.astype(np.float64)
-        return activate(total, self.activation, self.activation_params)
+        return activate(total + addend, self.activation, self.activation_params)
+
+
+class SeparableConvAdd(SeparableConv):
+    """SeparableConv plus a map of the output's size, before the last activation. There is no gate inside."""
+
+    takes: ClassVar[tuple[str, ...]] = ("ticket", "ticket of the addend", *SeparableConv.takes[1:])
+    tickets: ClassVar[int] = 2
+
+    def taps(self, index: int, shape: tuple[int, ...], out: tuple[int, ...]) -> Taps:
+        return super().taps(index, shape, out) if index == 0 else SiteOp.taps(self, index, shape, out)
+
+    def dense(self, maps: list[Map], constants: Sequence[Any]) -> Map:
+        w, b, pointwise, bias = constants
+        return self._pointwise(self._depthwise(maps[0], w, b), pointwise, bias, maps[1])
+
+    def update(self, *args: Any) -> None:
+        SiteOp.update(self, *args)

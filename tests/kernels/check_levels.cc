@@ -86,7 +86,7 @@ void CheckWindows(const Kernels& k, int sites, int c, int nulls) {
   Expect(k, "window_weighted", mean, average, 1e-5f);
 }
 
-void CheckDepthwiseRun(const Kernels& k, int sites, int c) {
+void CheckRuns(const Kernels& k, int sites, int c) {
   const int kernel = 1 + Below(5), stride = 1 + Below(2);
   const int64_t pitch = (static_cast<int64_t>(sites - 1) * stride + kernel) * c;
   const Floats map = Random(static_cast<size_t>(pitch) * kernel), w = Random(static_cast<size_t>(kernel * kernel) * c),
@@ -102,6 +102,11 @@ void CheckDepthwiseRun(const Kernels& k, int sites, int c) {
                               bias.data(), c, out[i].data(), c, nullptr});
   }
   Expect(k, "depthwise_run", out[0], out[1], 1e-5f);
+  for (int i = 0; i < 2; ++i) {
+    tables[i]->window_max_run({bands.data(), kernel, kernel, static_cast<int64_t>(stride) * c, c, sites, nullptr,
+                               nullptr, c, out[i].data(), c, nullptr});
+  }
+  Expect(k, "window_max_run", out[0], out[1], 0);
 }
 
 void CheckElementwise(const Kernels& k, int sites, int c) {
@@ -189,7 +194,7 @@ int main() {
       const int c = 1 + Below(round % 2 ? 70 : 9);
       CheckGemm(k, sites, c, 1 + Below(90));
       CheckWindows(k, sites, c, round % 3 * 4);
-      CheckDepthwiseRun(k, sites, c);
+      CheckRuns(k, sites, c);
       CheckElementwise(k, sites, c);
       CheckCommits(k, sites + 70 * (round % 2), c);
       CheckFolds(k, sites, c);

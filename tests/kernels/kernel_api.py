@@ -40,8 +40,8 @@ GemmArgs = _struct(
     "GemmArgs", "rows:p rows_stride:l lens:p pieces:i sites:i packed:p k:i n:i out:p out_stride:l ahead:p"
 )
 DepthwiseArgs = _struct("DepthwiseArgs", "rows:p rows_stride:l taps:i sites:i w:p bias:p c:i out:p out_stride:l")
-DepthwiseRunArgs = _struct(
-    "DepthwiseRunArgs",
+RunArgs = _struct(
+    "RunArgs",
     "bands:p kernel_h:i kernel_w:i step:l tap:l sites:i w:p bias:p c:i out:p out_stride:l ahead:p",
 )
 WindowArgs = _struct("WindowArgs", "rows:p rows_stride:l taps:i sites:i weights:p c:i out:p out_stride:l")
@@ -62,8 +62,9 @@ class Kernels(ct.Structure):
         ("gemm", ct.CFUNCTYPE(None, ct.POINTER(GemmArgs))),
         ("gemm_tile", i32),
         ("depthwise", ct.CFUNCTYPE(None, ct.POINTER(DepthwiseArgs))),
-        ("depthwise_run", ct.CFUNCTYPE(None, ct.POINTER(DepthwiseRunArgs))),
+        ("depthwise_run", ct.CFUNCTYPE(None, ct.POINTER(RunArgs))),
         ("window_max", ct.CFUNCTYPE(None, ct.POINTER(WindowArgs))),
+        ("window_max_run", ct.CFUNCTYPE(None, ct.POINTER(RunArgs))),
         ("window_weighted", ct.CFUNCTYPE(None, ct.POINTER(WindowArgs))),
         ("binary", ct.CFUNCTYPE(None, ct.POINTER(BinaryArgs))),
         ("activate", ct.CFUNCTYPE(None, ptr, i32, i32, ct.POINTER(Activation))),

@@ -5,7 +5,7 @@ import pytest
 from guarded import address, gaps_untouched, guarded, rows_of, same_bits, spaced
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_api import BINARY_OPS, BinaryArgs, DepthwiseArgs, DepthwiseRunArgs, Kernels, WindowArgs
+from kernel_api import BINARY_OPS, BinaryArgs, DepthwiseArgs, Kernels, RunArgs, WindowArgs
 
 CHANNELS = [1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 33, 48, 63, 64, 65, 100, 129]
 SITES = 21
@@ -73,7 +73,7 @@ def test_depthwise(level: Kernels, reference: Kernels, c: int, nulls: float) -> 
     outside=st.sampled_from(["", "first", "last"]),
     look_ahead=st.booleans(),
 )
-def test_depthwise_run(
+def test_runs(
     level: Kernels,
     reference: Kernels,
     kernel: tuple[int, int],
@@ -84,7 +84,7 @@ def test_depthwise_run(
     outside: str,
     look_ahead: bool,
 ) -> None:
-    """Neighbours by strides: the bits of the function that takes a pointer for each tap and site."""
+    """Neighbours by strides: the bits of the functions that take a pointer for each tap and site."""
     kh, kw = kernel
     rng = np.random.default_rng(c + sites)
     width = (sites - 1) * stride + (kw - 1) * dilation + 1
@@ -96,7 +96,7 @@ def test_depthwise_run(
     w, bias = guarded(rng.standard_normal((kh * kw, c), np.float32)), guarded(rng.standard_normal(c, np.float32))
     out = guarded(spaced(np.full((sites, c), np.nan, np.float32), c + 2))
     held = guarded((rows.ctypes.data + 4 * c * np.arange(sites) % rows.nbytes).astype(np.uint64))
-    args = DepthwiseRunArgs(
+    args = RunArgs(
         *(address(bands), kh, kw, stride * c, dilation * c, sites, address(w), address(bias), c, address(out), c + 2),
         address(held) if look_ahead else None,
     )
@@ -110,6 +110,12 @@ def test_depthwise_run(
     if level.name == b"portable":
         reference.depthwise_run(args)
         assert same_bits(result, rows_of(out, sites, c, c + 2))
+    level.window_max_run(args)
+    assert gaps_untouched(out, sites, c, c + 2)
+    result = rows_of(out, sites, c, c + 2).copy()
+    assert same_bits(result, window(level, "window_max", pointers, None, c, c))
+    reference.window_max_run(args)
+    assert same_bits(result, rows_of(out, sites, c, c + 2))
 
 
 @pytest.mark.parametrize("c", CHANNELS)
