@@ -86,7 +86,7 @@ def operator_section(op: type[RrmOp]) -> str:
     name = op.__name__
     rules = {t: rule for rule in ALL for t in rule.op_types if name in rule.becomes(t)}
     facts = [
-        f"from: {quoted(rules)}" if rules else "from: no node; it stands at a border of a region",
+        f"from: {quoted(rules)}" if rules else f"from: {op.origin}",
         f"inputs: {'; '.join(op.takes)}",
         f"output: {op.gives}",
         f"attributes: {quoted(attributes(op)) or 'none'}",

@@ -1,14 +1,13 @@
 """Third stage: every node becomes a Match or a Refusal. Pure: the graph is only read.
 
 Fusion happens here too: an activation that is the only reader of a convolution's or arithmetic node's output moves
-into that node (of a chain of activations the first, the others stand alone), a depthwise convolution into the 1x1
-convolution that alone reads it, and an exact convolution into the addition that alone reads it. In a tolerance the gate
-of a convolution stands behind what is fused into it.
+into that node. Of a chain of activations the first is fused, the others stand alone. In a tolerance the gate of a
+convolution stands behind what is fused into it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,22 +15,14 @@ import onnx_graphsurgeon as gs
 
 from rrm_onnx.common import did_you_mean
 from rrm_onnx.errors import ConvertError
-from rrm_onnx.ops.addend import with_addend
 from rrm_onnx.ops.base import Facts
 from rrm_onnx.ops.composite import COMPOSITE_DOMAIN
 from rrm_onnx.ops.registry import RULES
-from rrm_onnx.ops.separable_conv import joined
 from rrm_onnx.types import Decision, EdgeFact, Match, Normalised, Refusal
 
 
-def match(
-    source: Normalised, skip: Collection[str] = (), is_exact: Callable[[str], bool] = lambda _: False
-) -> dict[str, Decision]:
-    """Decision per node name, in graph order.
-
-    `skip`: node names or operator types that stay dense; `is_exact`: whether the gate of that node lets every change
-    through.
-    """
+def match(source: Normalised, skip: Collection[str] = ()) -> dict[str, Decision]:
+    """Decision per node name, in graph order. `skip`: node names or operator types that stay dense."""
     check_names(source, skip)
     graph = source.graph
     edges = {name: fact_of(tensor) for name, tensor in graph.tensors().items()}
@@ -42,8 +33,7 @@ def match(
         decisions[node.name] = decision
         if isinstance(decision, Match):
             edges.update({name: merged(fact, edges.get(name)) for name, fact in decision.facts.items()})
-    fused = fuse_separable(graph, fuse_activations(graph, decisions))
-    return fuse_addends(graph, fused, edges, is_exact)
+    return fuse_activations(graph, decisions)
 
 
 def check_names(source: Normalised, skip: Collection[str]) -> None:
@@ -111,59 +101,6 @@ def fuse_activations(graph: gs.Graph, decisions: Mapping[str, Decision]) -> dict
             fused[node.name] = with_activation(match_, activation)
             del fused[readers[0].name]
     return fused
-
-
-def fuse_separable(graph: gs.Graph, decisions: Mapping[str, Decision]) -> dict[str, Decision]:
-    """The decisions with each depthwise convolution joined to the 1x1 convolution that alone reads it."""
-    fused = dict(decisions)
-    for name, reader in only_readers(graph, decisions).items():
-        deep, point = fused[name], fused.get(reader)
-        if not isinstance(deep, Match) or not isinstance(point, Match):
-            continue
-        if deep.emits[0].op == point.emits[0].op == "Conv":
-            both = joined(deep, point)
-            if both is not None:
-                fused[reader] = both
-                del fused[name]
-    return fused
-
-
-def fuse_addends(
-    graph: gs.Graph,
-    decisions: Mapping[str, Decision],
-    edges: Mapping[str, EdgeFact],
-    is_exact: Callable[[str], bool],
-) -> dict[str, Decision]:
-    """The decisions with each exact convolution moved into the addition that alone reads it."""
-    fused = dict(decisions)
-    for name, reader in only_readers(graph, decisions).items():
-        convolution, addition = fused[name], fused.get(reader)
-        if not isinstance(convolution, Match) or not isinstance(addition, Match):
-            continue
-        (emitted,), others = convolution.emits, [t for t in addition.inputs if t != convolution.outputs[0]]
-        if len(others) != 1 or not all(is_exact(n) for n in (emitted.name, emitted.inner) if n):
-            continue
-        both = with_addend(convolution, addition, others[0], edges.get(others[0], EdgeFact()))
-        if both is not None:
-            fused[reader] = both
-            del fused[name]
-    return fused
-
-
-def only_readers(graph: gs.Graph, decisions: Mapping[str, Decision]) -> dict[str, str]:
-    """For each single rrm node whose output is no output of the graph and has one reader: the reader's name."""
-    tensors, outputs = graph.tensors(), {t.name for t in graph.outputs}
-    own = {node.name: id(node) for node in graph.nodes}
-    found = {}
-    for name, decision in decisions.items():
-        if not isinstance(decision, Match) or len(decision.emits) != 1 or len(decision.outputs) != 1:
-            continue
-        readers = tensors[decision.outputs[0]].outputs
-        if decision.outputs[0] in outputs or len(readers) != 1:
-            continue
-        if own.get(readers[0].name) == id(readers[0]):  # a reader in a subgraph is none of ours
-            found[name] = readers[0].name
-    return found
 
 
 def with_activation(match_: Match, activation: Match) -> Match:

@@ -12,6 +12,7 @@ import onnx_graphsurgeon as gs
 
 from rrm_onnx.common import source_hash
 from rrm_onnx.emit import emit
+from rrm_onnx.fuse import fuse
 from rrm_onnx.load import load
 from rrm_onnx.match import match
 from rrm_onnx.normalise import normalise
@@ -61,14 +62,14 @@ def decide(model: str | os.PathLike[str] | onnx.ModelProto, options: Options) ->
     digest = source_hash(source)
     limits = gates(options.tolerance, options.thresholds, digest)
     normal = normalise(source, options.input_shapes)
-    decisions = match(normal, options.skip, lambda name: limits.of(name).threshold == 0)
+    decisions = match(normal, options.skip)
     return Planned(options, source, digest, limits, normal, partition(normal.graph, decisions))
 
 
 def write(planned: Planned) -> Converted:
     """The stage that writes: emit, with the report in the model's metadata."""
     normal, plan, limits = planned.normal, planned.plan, planned.limits
-    converted = emit(normal, plan, limits, planned.options.streams, planned.digest)
+    converted = emit(normal, fuse(normal.graph, plan, limits), limits, planned.options.streams, planned.digest)
     result = report(planned.source, normal.graph, plan, converted, limits.default)
     converted.metadata_props.add(key="rrm.report", value=result.to_json())
     return Converted(converted, result)

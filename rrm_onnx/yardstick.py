@@ -151,7 +151,9 @@ def is_converted(model: onnx.ModelProto) -> bool:
 
 
 def thresholds(model: onnx.ModelProto) -> list[float]:
-    gates = (a.f for n in model.graph.node if n.domain == RRM_DOMAIN for a in n.attribute if a.name == "threshold")
+    """The thresholds of all gates, those inside nodes too, and 0."""
+    names = ("threshold", "inner_threshold")
+    gates = (a.f for n in model.graph.node if n.domain == RRM_DOMAIN for a in n.attribute if a.name in names)
     return [0.0, *gates]
 
 

@@ -10,8 +10,11 @@ import onnx
 import onnx_graphsurgeon as gs
 from models import Net
 
+from rrm_onnx.fuse import fuse
 from rrm_onnx.match import match
 from rrm_onnx.normalise.shapes import infer
+from rrm_onnx.partition import everything
+from rrm_onnx.thresholds import Gates
 from rrm_onnx.types import Decision, Match, Normalised
 
 Build = Callable[[Net], str]
@@ -20,6 +23,13 @@ Build = Callable[[Net], str]
 def decided(model: onnx.ModelProto, skip: tuple[str, ...] = ()) -> dict[str, Decision]:
     """Decisions on a model as it stands, without normalising."""
     return match(Normalised(gs.import_onnx(infer(model)), model, model.opset_import[0].version), skip)
+
+
+def fused(model: onnx.ModelProto, skip: tuple[str, ...] = (), tolerance: float = 0.0) -> dict[str, Match]:
+    """What is to be written, whether it is worth it or not."""
+    graph = gs.import_onnx(infer(model))
+    plan = everything(graph, match(Normalised(graph, model, model.opset_import[0].version), skip))
+    return dict(fuse(graph, plan, Gates(tolerance)).matches)
 
 
 def decide(build: Build, opset: int = 17) -> Decision:

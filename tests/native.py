@@ -46,7 +46,8 @@ def rrm_model(case: Case) -> onnx.ModelProto:
     if case.op not in ("Enter", "Exit"):
         attributes = case.attributes | (gate if case.op in GATED else {})
         if case.op.startswith("SeparableConv"):
-            attributes |= {"inner_threshold": case.threshold, "inner_scale": 0.0}
+            inner = 0.0 if case.op.endswith("Add") else case.threshold
+            attributes |= {"inner_threshold": inner, "inner_scale": 0.0}
         nodes.append(node(case.op, tickets + names, ["out/ticket"], "node", **attributes))
         tickets = ["out/ticket"]
     if case.op == "MapShape":

@@ -71,7 +71,7 @@ def test_activations_and_arithmetic_are_the_same() -> None:
 
 # Who may import whom: top -> pipeline -> stages -> ops -> bottom, and no stage another one.
 BOTTOM = {"errors", "types", "geometry", "common"}
-STAGES = {"load", "normalise", "match", "partition", "emit"}
+STAGES = {"load", "normalise", "match", "partition", "fuse", "emit"}
 TOP = {"cli", "bench", "demo", "doctor"}
 
 

@@ -50,6 +50,12 @@ def test_attributes_are_those_of_the_cases() -> None:
             assert set(case.attributes) == written, case.op
 
 
+def test_only_borders_are_made_of_no_node() -> None:
+    made = {name for rule in SCRIPT.ALL for op in rule.op_types for name in rule.becomes(op)}
+    border = {name for name, op in OPERATORS.items() if name not in made and op.origin.startswith("no node")}
+    assert border == {"Enter", "EnterStream", "Exit"}
+
+
 def test_inputs_and_outputs_are_those_of_the_library() -> None:
     rows = re.findall(r"^RRM_OP\((\w+), \w+, \"(\w+)\", '(\w)'\)", (ROOT / "custom_ops/api/ops.inc").read_text(), re.M)
     kinds = {

@@ -97,6 +97,12 @@ def test_default_rtol():
     assert not is_exact(gated(0.02)) and default_rtol(gated(0.02)) == pytest.approx(0.2)
 
 
+def test_a_gate_inside_a_node_counts():
+    model = gated(0.0)
+    model.graph.node[-1].attribute.append(helper.make_attribute("inner_threshold", 0.03))
+    assert not is_exact(model) and default_rtol(model) == pytest.approx(0.3)
+
+
 def test_no_frames(monkeypatch):
     monkeypatch.setattr(MODULE, "converted_session", lambda model, threads: Fake(lambda t, y: None))
     with pytest.raises(RrmError, match="no frame was given"):

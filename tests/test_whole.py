@@ -162,3 +162,31 @@ def test_a_first_frame_without_a_scale_does_not_freeze_the_gates(first: float, l
     for _ in range(3):
         feed = {"x": picture(1, 3, 16, 16)}
         assert relative(session.run(None, feed)[0], dense.run(None, feed)[0]) < 0.05
+
+
+def test_a_gate_inside_a_node_is_measured_after_a_black_frame(library: str) -> None:
+    """The rows between a depthwise and a 1x1 convolution are all zero on a black frame: the next picture is asked."""
+    net = Net()
+    w = net.const(net.rng.normal(0, 0.2, (16, 3, 3, 3)))
+    x = net.add("Relu", net.add("Conv", net.input(shape=(1, 3, 32, 32)), w))
+    w = net.const(net.rng.normal(0, 0.3, (16, 1, 3, 3)))
+    x = net.add("Relu", net.add("Conv", x, w, group=16, name="deep"))
+    x = net.add("Conv", x, net.const(net.rng.normal(0, 0.2, (256, 16, 1, 1))), name="point")
+    net.output(net.add("Conv", x, net.const(net.rng.normal(0, 0.1, (4, 256, 3, 3))), name="last"))
+    nodes = {"deep": {"threshold": 0.5}, "point": {"threshold": 0.5}}
+    file = {"format": "rrm-thresholds", "version": 1, "model": None, "tolerance": 0, "nodes": nodes}
+    converted = rrm_onnx.convert(net.model(), thresholds=file)
+    first = picture(1, 3, 32, 32)
+    noise = [first + np.float32(0.02) * picture(1, 3, 32, 32) for _ in range(4)]
+
+    def share(frames: list[np.ndarray]) -> float:
+        session = rrm_onnx.InferenceSession(converted.SerializeToString(), quiet(), ["CPUExecutionProvider"])
+        for frame in frames:
+            session.run(None, {"x": frame})
+        session.reset_stats()
+        for frame in noise:
+            session.run(None, {"x": frame})
+        (node,) = (n for n in session.stats()["nodes"] if n["op"] == "SeparableConv")
+        return float(node["macs_done"] / node["macs_dense"])
+
+    assert share([np.zeros_like(first), first]) <= share([first, first]) + 0.05 < 0.6

@@ -110,6 +110,17 @@ def csp() -> onnx.ModelProto:
     return b.model([1, 3, 16, 14], [b.conv(x, 6, 6)])
 
 
+def mobile() -> onnx.ModelProto:
+    """Depthwise and 1x1 convolutions in turn, once around a shortcut."""
+    b = Net(7)
+    x = b.add("Relu", b.conv("x", 3, 16))
+    y = b.conv(b.add("Relu", b.conv(x, 16, 16, 3, 1, 16)), 16, 24, 1)
+    y = b.add("Relu", b.conv(y, 24, 24, 5, 1, 24))
+    x = b.add("Add", x, b.conv(y, 24, 16, 1))
+    x = b.conv(b.add("Relu", b.conv(x, 16, 16, 3, 2, 16)), 16, 8, 1)
+    return b.model(["n", 3, "h", "w"], [b.conv(x, 8, 4)])
+
+
 def tensorflow() -> onnx.ModelProto:
     """uint8 pictures with channels last, scaled in the graph; a Transpose at either end."""
     b = Net(6)
@@ -126,6 +137,7 @@ TOYS = [
     Toy("residual", residual, (3, 14, 18)),
     Toy("squeeze", squeeze, (3, 10, 12), step=2),
     Toy("csp", csp, (3, 16, 14)),
+    Toy("mobile", mobile, (3, 14, 16), step=2),
     Toy("tensorflow", tensorflow, (12, 10, 3), dtype="uint8"),
 ]
 

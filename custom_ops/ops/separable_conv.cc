@@ -2,6 +2,7 @@
 // in the first-level cache and are kept only where a gate looks at them: then a site whose depthwise row stands costs
 // no more. An exact node keeps none, for what its 1x1 part reads are always rows of this very run.
 #include <algorithm>
+#include <atomic>
 
 #include "ops/depthwise.h"
 #include "ops/factories.h"
@@ -12,6 +13,7 @@ namespace {
 struct Inner final : Extra {
   MapState map;  // the rows between; nobody else reads them
   GateLevel level{Gate::kAll, 0};
+  std::atomic<int64_t> changed{0};  // rows that passed in this run
   int64_t bytes() const override { return map.bytes; }
 };
 
@@ -35,6 +37,7 @@ class SeparableConv final : public SiteNode {
                       point.shape[1] == w.shape[0] && point.shape[2] * point.shape[3] == 1 &&
                       bias.count() == point.shape[0];
     if (!fits) fail("its weights and attributes do not fit together");
+    if (addend && inner_gate_.threshold > 0) fail("it has an addend and a gate inside, which do not go together");
     deep_ = Depthwise(w, b);
     out_ = static_cast<int32_t>(point.shape[0]);
     pack(point.as<float>(), bias.as<float>());
@@ -59,6 +62,7 @@ class SeparableConv final : public SiteNode {
     Inner& inner = *static_cast<Inner*>(state.extra.get());
     const bool anew = inner.map.begin({shape.height, shape.width, deep_.channels()});
     inner.level = inner.map.level(inner_gate_, state.tolerance, fresh || anew);
+    inner.changed = 0;
   }
 
   Block narrow(std::span<const MapInput> in, const MapShape& shape, SiteState& state, const GateLevel& level,
@@ -79,6 +83,9 @@ class SeparableConv final : public SiteNode {
       append_runs(r, scratch.bits.data(), scratch.kept);
       fresh += static_cast<int64_t>(r.n) * deep_.channels();
     }
+    inner.changed += sites;
+    // With a narrower factor a row behind may be too far off although the row between stands.
+    if (state.narrower) return block;
     stats_.macs_done -= static_cast<int64_t>(block.sites - sites) * deep_.channels() * out_;
     return {scratch.kept, sites};
   }
@@ -110,7 +117,12 @@ class SeparableConv final : public SiteNode {
 
   void finished(SiteState& state, bool fresh) override {
     if (!gated()) return;
-    static_cast<Inner*>(state.extra.get())->map.finish(inner_gate_, kernels_, 0, fresh);
+    Inner& inner = *static_cast<Inner*>(state.extra.get());
+    inner.map.finish(inner_gate_, kernels_, inner.changed, fresh);
+  }
+
+  bool narrows(const SiteState& state, float factor) const override {
+    return SiteNode::narrows(state, factor) || (gated() && factor < state.tolerance);
   }
 
   int32_t widest(const MapShape& shape) const override { return std::max(shape.channels, deep_.channels()); }
@@ -125,9 +137,9 @@ class SeparableConv final : public SiteNode {
   }
 
  private:
-  // Whether the rows between are held, so that a gate can tell which of them stand. Not with an addend: where it
+  // Whether the rows between are held, so that a gate can tell which of them stand. Never with an addend: where that
   // changes a site has to be computed whatever the rows between say.
-  bool gated() const { return inner_gate_.threshold > 0 && !has_addend(); }
+  bool gated() const { return inner_gate_.threshold > 0; }
 
   void pack(const float* point, const float* bias) {
     const int32_t c = deep_.channels();

@@ -156,7 +156,7 @@ Answer SiteNode::answer(Context& context, std::span<const Ticket> tickets) {
   const ReadLocks locks(in);
   for (size_t i = 0; i < map_inputs_; ++i) state.memory[i].compare(tickets[i], in[i]);
 
-  const bool narrower = state.narrows(gate_, tickets[0].tolerance);
+  const bool narrower = state.narrower = narrows(state, tickets[0].tolerance);
   const auto unchanged = [](const MapInput& m) { return !m.changed(); };
   if (state.out->usable && !narrower && std::all_of(in.begin(), in.end(), unchanged)) {
     state.tolerance = tickets[0].tolerance;  // wider or equal: what is held stays good enough

@@ -57,6 +57,7 @@ struct SiteState : MapState {
   std::unique_ptr<Extra> extra;
   // Exact runs in a row in which every site was active and nearly every row changed.
   int32_t restless = 0;
+  bool narrower = false;  // this run's factor asks for more than what is held may be good for
 };
 
 // A stretch of output sites that is computed at once.
@@ -80,7 +81,6 @@ class SiteNode : public TicketNode {
 
  protected:
   virtual MapShape out_shape(std::span<const MapInput> in) const = 0;
-  bool has_addend() const { return addend_; }
   // Adds to `out` the output sites that depend on the set sites of input i's change map. False: all of them do.
   virtual bool reach(size_t i, const MapInput& in, const ChangeMap& changed, const MapShape& shape,
                      ChangeMap& out) const = 0;
@@ -93,6 +93,8 @@ class SiteNode : public TicketNode {
                        const Block& block, Scratch&) {
     return block;
   }
+  // Whether rows that are held may be further off than this factor allows: every site is active then.
+  virtual bool narrows(const SiteState& state, float factor) const { return state.narrows(gate_, factor); }
   // After the blocks of a run that succeeded, on one thread.
   virtual void finished(SiteState&, bool /*fresh*/) {}
   // The widest rows that a block is made of, in floats.

@@ -51,11 +51,9 @@ void TicketNode::run(Context& context) {
   const RunClock clock(stats_);
   std::array<TicketWords, 8> few;
   std::vector<TicketWords> many;
-  std::span<TicketWords> inputs(few.data(), ticket_inputs(context));
-  if (inputs.size() > few.size()) {
-    many.resize(inputs.size());
-    inputs = many;
-  }
+  const size_t count = ticket_inputs(context);
+  if (count > few.size()) many.resize(count);
+  const std::span<TicketWords> inputs(count > few.size() ? many.data() : few.data(), count);
   read(context, inputs);
   if (repeat(context, inputs)) return;
   memo_.clear();

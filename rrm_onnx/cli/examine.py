@@ -69,7 +69,10 @@ def _converted(model: onnx.ModelProto) -> dict[str, Any]:
     properties = {p.key: p.value for p in model.metadata_props}
     gates = []
     for node in own:
-        values = {a.name: a.f for a in node.attribute if a.name in ("threshold", "scale")}
+        values = {a.name: a.f for a in node.attribute}
+        if values.get("inner_threshold", 0.0) > 0:
+            inner = {"threshold": values["inner_threshold"], "scale": values["inner_scale"]}
+            gates.append({"node": f"{node.name} (inside)", **inner})
         if "threshold" in values:
             gates.append({"node": node.name, "threshold": values["threshold"], "scale": values.get("scale", 0.0)})
     return {

@@ -158,6 +158,9 @@ class Conv(WindowOp):
 class ConvAdd(Conv):
     """ONNX's Conv in two dimensions with bias, plus a map of the output's size, then an activation, then the gate."""
 
+    origin: ClassVar[str] = (
+        "an exact `Conv` and the `Add` that alone reads it, where the addend is a shortcut around it"
+    )
     takes: ClassVar[tuple[str, ...]] = ("ticket", "ticket of the addend", *Conv.takes[1:])
     tickets: ClassVar[int] = 2
 

@@ -108,10 +108,20 @@ class Resident:
         segment = Segment(self.id, self.base, self.version, 0, channels)
         return Ticket(stream, tolerance, height, width, (segment,))
 
-    def measure(self, fresh: Map, held_is_valid: bool, given: float) -> None:
-        """Set the scale: `given`, or the RMS of the first map of its shape; a keyframe after a failure leaves it."""
-        if self.rows.shape != fresh.shape or (not held_is_valid and self.scale == 0):
-            self.scale = given if given > 0 else root_mean_square(fresh)
+    def gate(self, fresh: Map, active: Sites, held_is_valid: bool, relative: float, given: float) -> Sites:
+        """`write` behind a gate of that threshold, relative to the scale; which rows passed.
+
+        The scale is `given`, or else the RMS of the first map of its shape that has one: a black first frame has none
+        to give, then the next one that changes something is asked. A keyframe after a failure leaves it.
+        """
+        if self.rows.shape != fresh.shape:
+            self.scale = 0.0
+        limit = relative * (given if given > 0 else self.scale)
+        passed = self.write(fresh, active, limit if held_is_valid else None)
+        if relative > 0 and given <= 0 and self.scale <= 0 and (passed.any() or not held_is_valid):
+            rms = root_mean_square(self.rows)
+            self.scale = rms if np.isfinite(rms) else 0.0
+        return passed
 
     def write(self, fresh: Map, active: Sites, limit: float | None) -> Sites:
         """Take the rows of `fresh` at `active` sites that pass the gate, all rows where `limit` is None; says which."""
@@ -177,6 +187,8 @@ class StreamState:
 class RrmOp(OpRun):
     """Base of all operators of the domain: no ONNX schema applies, though names are the same."""
 
+    origin: ClassVar[str] = "no node; it stands at a border of a region"
+    """What it is made of, where no rule makes it of one node."""
     op_domain = DOMAIN
     op_schema = None
 
@@ -205,9 +217,8 @@ class StatefulOp(RrmOp):
 
     def commit(self, resident: Resident, fresh: Map, active: Sites, held_is_valid: bool, tolerance: float) -> None:
         """Gate `fresh` into `resident` and make it usable."""
-        resident.measure(fresh, held_is_valid, self.scale)
-        limit = self.threshold * tolerance * resident.scale if self.gated else 0.0
-        resident.write(fresh, active, limit if held_is_valid else None)
+        relative = self.threshold * tolerance if self.gated else 0.0
+        resident.gate(fresh, active, held_is_valid, relative, self.scale)
         resident.usable = True
 
 

@@ -64,6 +64,7 @@ class SeparableConv(WindowOp):
     Where `inner_threshold` is 0 there is no gate between the two.
     """
 
+    origin: ClassVar[str] = "a depthwise `Conv` and the 1x1 `Conv` that alone reads it"
     takes: ClassVar[tuple[str, ...]] = (
         "ticket",
         "W: float32 [C, 1, kh, kw]",
@@ -97,10 +98,10 @@ class SeparableConv(WindowOp):
         assert isinstance(state, SeparableState)
         inner = state.inner
         fresh = self._depthwise(maps[0], *constants[:2])
-        inner.measure(fresh, held_is_valid, self.inner_scale)
-        limit = self.inner_threshold * tolerance * inner.scale
-        passed = inner.write(fresh, active, limit if held_is_valid else None)
-        self.commit(state.resident, self._pointwise(inner.rows, *constants[2:]), passed, held_is_valid, tolerance)
+        passed = inner.gate(fresh, active, held_is_valid, self.inner_threshold * tolerance, self.inner_scale)
+        # With a narrower factor a row behind may be too far off although the row between stands.
+        reached = active if tolerance < state.tolerance else passed
+        self.commit(state.resident, self._pointwise(inner.rows, *constants[2:]), reached, held_is_valid, tolerance)
 
     def _depthwise(self, fmap: Map, w: Any, b: Any) -> Map:
         c = w.shape[0]
@@ -116,6 +117,7 @@ class SeparableConv(WindowOp):
 class SeparableConvAdd(SeparableConv):
     """SeparableConv plus a map of the output's size, before the last activation. There is no gate inside."""
 
+    origin: ClassVar[str] = "an exact SeparableConv and the `Add` that alone reads it, as for ConvAdd"
     takes: ClassVar[tuple[str, ...]] = ("ticket", "ticket of the addend", *SeparableConv.takes[1:])
     tickets: ClassVar[int] = 2
 

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from decisions import decided
+from decisions import fused
 from models import Net
 
 import rrm_onnx
 from rrm_onnx.thresholds import FORMAT
-from rrm_onnx.types import Match
 
 
 def pair(
@@ -37,10 +36,10 @@ def pair(
 
 
 def test_the_pair_becomes_one() -> None:
-    found = decided(pair().model())
+    found = fused(pair().model())
     assert list(found) == ["point"]
     match = found["point"]
-    assert isinstance(match, Match) and match.absorbed == ("deep", "Relu", "last")
+    assert match.absorbed == ("deep", "Relu", "last")
     (node,) = match.emits
     assert (node.op, node.name, node.inner) == ("SeparableConv", "point", "deep")
     assert [c.values.shape for c in node.constants] == [(8, 1, 3, 3), (8,), (64, 8, 1, 1), (64,)]
@@ -62,23 +61,23 @@ def test_the_pair_becomes_one() -> None:
     ids=str,
 )
 def test_other_pairs_stay_two(given: dict[str, Any]) -> None:
-    found = decided(pair(**given).model())
+    found = fused(pair(**given).model())
     assert {"deep", "point"} <= set(found)
-    assert not any(n.op == "SeparableConv" for m in found.values() if isinstance(m, Match) for n in m.emits)
+    assert not any(n.op == "SeparableConv" for m in found.values() for n in m.emits)
 
 
 def test_not_where_somebody_else_reads_between() -> None:
     net = pair()
     net.output("t1")
-    assert set(decided(net.model())) == {"deep", "point"}
+    assert set(fused(net.model())) == {"deep", "point"}
     net = pair()
     net.output(net.add("Abs", "t1", name="reader"))
-    assert set(decided(net.model())) == {"deep", "point", "reader"}
+    assert set(fused(net.model())) == {"deep", "point", "reader"}
 
 
 def test_a_skipped_half_stays_dense() -> None:
-    assert set(decided(pair().model(), skip=("deep",))) == {"deep", "Relu", "point"}
-    assert set(decided(pair().model(), skip=("point",))) == {"deep", "point", "last"}
+    assert set(fused(pair().model(), skip=("deep",))) == {"Relu", "point"}
+    assert set(fused(pair().model(), skip=("point",))) == {"deep", "last"}
 
 
 def separable(model: onnx.ModelProto) -> dict[str, Any]:
