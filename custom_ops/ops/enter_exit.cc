@@ -11,12 +11,14 @@
 namespace rrm {
 namespace {
 
-// Rows of this many floats together are worth a thread of their own.
-constexpr int64_t kFloatsPerTask = 192 * 1024;
-
-constexpr int32_t kMaxTasks = 8;
+// Work on fewer floats is not worth waking the runtime's workers. More goes in small parts: a worker comes late, and
+// then finds its share.
+constexpr int64_t kParallelFloats = 128 * 1024;
+constexpr int64_t kFloatsPerTask = 32 * 1024;
+constexpr int32_t kMaxTasks = 32;
 
 int32_t tasks_for(int64_t floats, int32_t rows) {
+  if (floats < kParallelFloats) return 1;
   return static_cast<int32_t>(std::clamp<int64_t>(floats / kFloatsPerTask, 1, std::clamp(rows, 1, kMaxTasks)));
 }
 
