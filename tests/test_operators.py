@@ -148,11 +148,13 @@ def test_a_network_is_summed(library, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["model.onnx", "--op", "all"], "--op takes no model, clip"),
-        (["--op", "all", "--clip", "clip.mp4"], "--op takes no model, clip"),
-        (["--op", "all", "--profile"], "--op takes no model, clip"),
-        (["--op", "all", "--tolerance", "0"], "--op takes no model, clip"),
-        (["--op", "all", "--thresholds", "t.json"], "--op takes no model, clip"),
+        (["model.onnx", "--op", "all"], "--op takes no model"),
+        (["--op", "all", "--clip", "clip.mp4"], "--op takes no model"),
+        (["--op", "all", "--profile"], "--op takes no model"),
+        (["--op", "all", "--tolerance", "0"], "--op takes no model"),
+        (["--op", "all", "--thresholds", "t.json"], "--op takes no model"),
+        (["--op", "all", "--size", "3x3"], "--op takes no model"),
+        (["--op", "all", "--input-shape", "x=1x3x8x8"], "--op takes no model"),
         (["model.onnx", "--clip", "clip.mp4", "--activity", "0.5"], "belong to --op"),
         (["model.onnx", "--clip", "clip.mp4", "--repeat", "5"], "belong to --op"),
         (["--op", "all", "--activity", "1.5"], "1.5 is not in the range"),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from rrm_onnx import bench, yardstick
 from rrm_onnx.cli import shell
@@ -98,9 +99,10 @@ def bench_command(
     yardstick.settle_denormals()
     entries = yardstick.config_entries(isa=isa)
     if operators.names:
-        if model or clip or rest["tolerance"] is not None or any(rest[k] for k in ("profile", "thresholds", "shapes")):
-            given = "model, clip, --tolerance, --thresholds, --input-shape or --profile"
-            raise click.UsageError(f"--op takes no {given}", context)
+        used = {"operators", "op", "activity", "repeat", "threads", "isa", "as_json"}
+        given = [p for p in context.params if context.get_parameter_source(p) is ParameterSource.COMMANDLINE]
+        if set(given) - used:
+            raise click.UsageError("--op takes no model, no clip and none of their options", context)
         found = time_operators(operators.names, operators.activities, threads, entries, operators.repeat)
         if as_json:
             shell.data(found)
