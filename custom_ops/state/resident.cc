@@ -14,12 +14,11 @@ constexpr size_t kLargePage = size_t{2} << 20;
 }  // namespace
 
 float* allocate_floats(size_t bytes) {
-  const size_t page = bytes >= 4 * kLargePage ? kLargePage : 64;
-  const size_t size = (bytes + page - 1) / page * page;
-  void* memory = std::aligned_alloc(page, size);
-  if (memory == nullptr) throw std::bad_alloc();
+  void* memory = nullptr;
+  const size_t large = bytes / kLargePage * kLargePage;  // the part that whole large pages can hold
+  if (posix_memalign(&memory, large > 0 ? kLargePage : 64, bytes) != 0) throw std::bad_alloc();
 #if defined(__linux__)
-  if (page == kLargePage) madvise(memory, size, MADV_HUGEPAGE);  // a wish: what it answers does not matter
+  if (large > 0) madvise(memory, large, MADV_HUGEPAGE);  // a wish: what it answers does not matter
 #endif
   return static_cast<float*>(memory);
 }
