@@ -1,8 +1,9 @@
 """Where the time of a converted model goes: a line for each node, beside what the machine could do at best.
 
 The bound of a node is the longer of two times: its multiply-accumulates at the rate of a big matrix product in
-ONNX Runtime, and the bytes that it touches at least at the rate of a copy in memory. Bytes are estimated from the
-sizes of what is kept. A share above 1 says that they came from the caches.
+ONNX Runtime, and about the bytes that it touches at the rate of a copy in memory. Bytes are estimated from the sizes of
+what is kept: too many where a producer keeps more than its output (Enter, SeparableConv under a tolerance) or only a
+part of it is read (Slice). A share above 1 says so, or that they came from the caches.
 """
 
 from __future__ import annotations
