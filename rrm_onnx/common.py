@@ -6,8 +6,12 @@ import difflib
 import hashlib
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import onnx
+
+if TYPE_CHECKING:  # running a converted model needs no graph library
+    import onnx_graphsurgeon as gs
 
 
 def source_hash(model: onnx.ModelProto) -> str:
@@ -60,6 +64,15 @@ def free_name(wanted: str, taken: Iterable[str]) -> str:
     while f"{wanted}_{count}" in used:
         count += 1
     return f"{wanted}_{count}"
+
+
+def sole_reader(graph: gs.Graph, tensor: gs.Tensor) -> gs.Node | None:
+    """The only node that reads a tensor; None where there are others, it is an output of the graph, or the reader
+    stands in a subgraph."""
+    if len(tensor.outputs) != 1 or any(tensor is o for o in graph.outputs):
+        return None
+    reader = tensor.outputs[0]
+    return reader if any(reader is n for n in graph.nodes) else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

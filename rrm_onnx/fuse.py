@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import onnx_graphsurgeon as gs
 
+from rrm_onnx.common import sole_reader
 from rrm_onnx.ops.addend import with_addend
 from rrm_onnx.ops.separable_conv import joined
 from rrm_onnx.thresholds import Gates
@@ -86,14 +87,11 @@ def ancestors(tensors: Mapping[str, gs.Tensor], names: tuple[str, ...]) -> set[s
 
 def only_readers(graph: gs.Graph, matches: Mapping[str, Match]) -> dict[str, str]:
     """For each match of one node whose output is read by one other match and nowhere else: that match."""
-    tensors, outputs = graph.tensors(), {t.name for t in graph.outputs}
-    own = {node.name: id(node) for node in graph.nodes}
+    tensors = graph.tensors()
     found = {}
     for name, match in matches.items():
-        if len(match.emits) != 1 or len(match.outputs) != 1 or match.outputs[0] in outputs:
-            continue
-        readers = tensors[match.outputs[0]].outputs
-        # A reader in a subgraph is none of ours.
-        if len(readers) == 1 and readers[0].name in matches and own.get(readers[0].name) == id(readers[0]):
-            found[name] = readers[0].name
+        if len(match.emits) == 1 and len(match.outputs) == 1:
+            reader = sole_reader(graph, tensors[match.outputs[0]])
+            if reader is not None and reader.name in matches:
+                found[name] = reader.name
     return found

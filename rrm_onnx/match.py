@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rrm_onnx.common import did_you_mean
+from rrm_onnx.common import did_you_mean, sole_reader
 from rrm_onnx.errors import ConvertError
 from rrm_onnx.ops.base import Facts
 from rrm_onnx.ops.composite import COMPOSITE_DOMAIN
@@ -86,20 +86,16 @@ def merged(fact: EdgeFact, known: EdgeFact | None) -> EdgeFact:
 
 def fuse_activations(graph: gs.Graph, decisions: Mapping[str, Decision]) -> dict[str, Decision]:
     """The decisions with single-reader activations moved into the node before; absorbed nodes have no entry."""
-    outputs = {t.name for t in graph.outputs}
-    own = {id(node) for node in graph.nodes}
     fused = dict(decisions)
     for node in graph.nodes:
         match_ = fused.get(node.name)
-        if not isinstance(match_, Match) or not match_.takes_activation or node.outputs[0].name in outputs:
+        if not isinstance(match_, Match) or not match_.takes_activation:
             continue
-        readers = node.outputs[0].outputs
-        if len(readers) != 1 or id(readers[0]) not in own:  # a reader in a subgraph is none of ours
-            continue
-        activation = fused.get(readers[0].name)
-        if isinstance(activation, Match) and activation.emits[0].op == "Activation":
+        reader = sole_reader(graph, node.outputs[0])
+        activation = fused.get(reader.name) if reader is not None else None
+        if reader is not None and isinstance(activation, Match) and activation.emits[0].op == "Activation":
             fused[node.name] = with_activation(match_, activation)
-            del fused[readers[0].name]
+            del fused[reader.name]
     return fused
 
 

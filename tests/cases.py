@@ -225,25 +225,12 @@ def binary_const(
 
 # --- the table --------------------------------------------------------------------------------------------------------
 
-
 SMALL = (1, 5, 7, 6)
-
-
 ROWS = (1, 16, 12, 17)
-
-
 MAP = (1, 3, 20, 19)
-
-
 WIDE = (1, 40, 9, 70)  # wider than a word of the change map, channels that fill no register evenly
-
-
 LARGE = (1, 32, 40, 67)  # large enough to be cut into tasks for several threads
-
-
 ONE_BY_ONE = (1, 1)
-
-
 PAD1 = (1, 1, 1, 1)
 
 

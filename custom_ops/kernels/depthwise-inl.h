@@ -6,8 +6,9 @@ namespace rrm {
 namespace RRM_LEVEL {
 namespace {
 
+template <class Args>
 struct DepthwiseFold {
-  const DepthwiseArgs& args;
+  const Args& args;
   template <class Lanes>
   Vec Start(int j, Lanes lanes) const {
     return lanes.Get(args.bias + j);
@@ -19,22 +20,9 @@ struct DepthwiseFold {
   Vec Next(Vec acc, Vec x, Vec w, int) const { return Fma(x, w, acc); }
 };
 
-void Depthwise(const DepthwiseArgs& g) { FoldAll(DepthwiseFold{g}); }
+void Depthwise(const DepthwiseArgs& g) { FoldAll(DepthwiseFold<DepthwiseArgs>{g}); }
 
-struct DepthwiseRunFold {
-  const RunArgs& args;
-  template <class Lanes>
-  Vec Start(int j, Lanes lanes) const {
-    return lanes.Get(args.bias + j);
-  }
-  template <class Lanes>
-  Vec Tap(int t, int j, Lanes lanes) const {
-    return lanes.Get(args.w + static_cast<int64_t>(t) * args.c + j);
-  }
-  Vec Next(Vec acc, Vec x, Vec w) const { return Fma(x, w, acc); }
-};
-
-void DepthwiseRun(const RunArgs& g) { FoldRun(DepthwiseRunFold{g}); }
+void DepthwiseRun(const RunArgs& g) { FoldRun(DepthwiseFold<RunArgs>{g}); }
 
 }  // namespace
 }  // namespace RRM_LEVEL

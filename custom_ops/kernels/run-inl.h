@@ -1,5 +1,5 @@
-// Folds over the taps of windows whose sites are neighbours: rows are found by strides, not by a pointer for each tap.
-// window_max_run here, depthwise_run in its own file.
+// The folds of window-inl.h and depthwise-inl.h where the sites are neighbours: rows are found by strides, not by a
+// pointer for each tap. window_max_run here, depthwise_run in depthwise-inl.h.
 #pragma once
 
 namespace rrm {
@@ -19,9 +19,9 @@ RRM_ALWAYS_INLINE void RunVec(const Fold& fold, int m, int j, Lanes lanes) {
     const float* x = g.bands[ky] + m * g.step + j;
 #pragma GCC unroll 7
     for (int kx = 0; kx < width; ++kx, x += g.tap) {
-      const auto tap = fold.Tap(ky * width + kx, j, lanes);
+      const auto tap = fold.Tap(ky * width + kx, m, j, lanes);
 #pragma GCC unroll 4
-      for (int i = 0; i < N; ++i) acc[i] = fold.Next(acc[i], lanes.Get(x + i * g.step), tap);
+      for (int i = 0; i < N; ++i) acc[i] = fold.Next(acc[i], lanes.Get(x + i * g.step), tap, i);
     }
   }
   float* out = g.out + m * g.out_stride + j;
@@ -61,20 +61,7 @@ void FoldRun(const Fold& fold) {
   return RunOfWidth<0>(fold);
 }
 
-struct MaxRunFold {
-  const RunArgs& args;
-  template <class Lanes>
-  Vec Start(int, Lanes) const {
-    return Set(-__builtin_inff());
-  }
-  template <class Lanes>
-  int Tap(int, int, Lanes) const {
-    return 0;
-  }
-  Vec Next(Vec acc, Vec x, int) const { return Max(acc, x); }
-};
-
-void WindowMaxRun(const RunArgs& g) { FoldRun(MaxRunFold{g}); }
+void WindowMaxRun(const RunArgs& g) { FoldRun(MaxFold<RunArgs>{g}); }
 
 }  // namespace
 }  // namespace RRM_LEVEL

@@ -111,8 +111,9 @@ inline void FoldAll(const Fold& fold) {
   for (; m < fold.args.sites; ++m) FoldSites<1>(fold, m);
 }
 
+template <class Args>
 struct MaxFold {
-  const WindowArgs& args;
+  const Args& args;
   template <class Lanes>
   Vec Start(int, Lanes) const {
     return Set(-__builtin_inff());
@@ -138,7 +139,7 @@ struct WeightedFold {
   Vec Next(Vec acc, Vec x, const float* weights, int i) const { return Fma(Set(weights[i]), x, acc); }
 };
 
-void WindowMax(const WindowArgs& g) { FoldAll(MaxFold{g}); }
+void WindowMax(const WindowArgs& g) { FoldAll(MaxFold<WindowArgs>{g}); }
 void WindowWeighted(const WindowArgs& g) { FoldAll(WeightedFold{g}); }
 
 }  // namespace

@@ -17,23 +17,11 @@ Depthwise::Depthwise(const Dense& w, const Dense& b)
 void Depthwise::rows(const Kernels& kernels, const MapInput& in, const Window& w, const Block& block,
                      const float* const* ahead, Scratch& scratch, float* out) const {
   if (!in.whole() || w.kernel[0] > kMostBands) return sites(kernels, in, w, block, scratch, out);
-  int32_t at = 0;
-  const auto part = [&](const Run& r, bool inside) {
-    if (r.n <= 0) return;
-    float* to = out + static_cast<int64_t>(at) * channels();
-    if (inside) {
-      run(kernels, in, w, r, ahead == nullptr ? nullptr : ahead + at, to);
-    } else {
-      sites(kernels, in, w, {std::span(&r, 1), r.n}, scratch, to);
-    }
-    at += r.n;
-  };
-  for (const Run& r : block.runs) {
-    const auto [first, end] = part_run(in, w, r);
-    part({r.y, r.x, first - r.x}, false);
-    part({r.y, first, end - first}, true);
-    part({r.y, end, r.x + r.n - end}, false);
-  }
+  const auto to = [&](int32_t at) { return out + static_cast<int64_t>(at) * channels(); };
+  each_part(
+      in, w, block,
+      [&](const Run& r, int32_t at) { run(kernels, in, w, r, ahead == nullptr ? nullptr : ahead + at, to(at)); },
+      [&](const Run& r, int32_t at) { sites(kernels, in, w, {std::span(&r, 1), r.n}, scratch, to(at)); });
 }
 
 void Depthwise::run(const Kernels& kernels, const MapInput& in, const Window& w, const Run& r,

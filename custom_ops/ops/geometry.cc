@@ -98,7 +98,7 @@ void point_taps(const MapInput& in, const Piece& piece, const Window& w, const B
   }
 }
 
-RunParts part_run(const MapInput& in, const Window& w, const Run& r) {
+Inside inside_of(const MapInput& in, const Window& w, const Run& r) {
   const int32_t reach = in.width - 1 - (w.kernel[1] - 1) * w.dilation[1] + w.pad[1];
   const int32_t first = std::clamp((w.pad[1] + w.stride[1] - 1) / w.stride[1], r.x, r.x + r.n);
   return {first, std::clamp(reach < 0 ? 0 : reach / w.stride[1] + 1, first, r.x + r.n)};

@@ -71,22 +71,16 @@ class MaxPool final : public Pool {
     const MapInput& in = inputs[0];
     const Window w = geometry_.window(in.height, in.width);
     if (!in.whole() || w.kernel[0] > kMostBands) return sites(in, w, shape, block, scratch, out);
-    const auto edge = [&](const Run& r) {
-      if (r.n > 0) sites(in, w, shape, {std::span(&r, 1), r.n}, scratch, out);
-      out += static_cast<int64_t>(r.n) * shape.channels;
-    };
-    for (const Run& r : block.runs) {
-      const auto [first, end] = part_run(in, w, r);
-      edge({r.y, r.x, first - r.x});
-      if (end > first) {
-        std::array<const float*, kMostBands> bands;
-        RunArgs args = run_args(in, w, {r.y, first, end - first}, bands);
-        args.out = out;
-        kernels_.window_max_run(args);
-        out += static_cast<int64_t>(args.sites) * shape.channels;
-      }
-      edge({r.y, end, r.x + r.n - end});
-    }
+    const auto to = [&](int32_t at) { return out + static_cast<int64_t>(at) * shape.channels; };
+    each_part(
+        in, w, block,
+        [&](const Run& r, int32_t at) {
+          std::array<const float*, kMostBands> bands;
+          RunArgs args = run_args(in, w, r, bands);
+          args.out = to(at);
+          kernels_.window_max_run(args);
+        },
+        [&](const Run& r, int32_t at) { sites(in, w, shape, {std::span(&r, 1), r.n}, scratch, to(at)); });
   }
   void window_kernel(const WindowArgs& args) const override { kernels_.window_max(args); }
 };

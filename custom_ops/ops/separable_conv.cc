@@ -65,24 +65,21 @@ class SeparableConv final : public SiteNode {
     inner.changed = 0;
   }
 
-  Block narrow(std::span<const MapInput> in, const MapShape& shape, SiteState& state, const GateLevel& level,
+  Block narrow(std::span<const MapInput> in, const MapShape&, SiteState& state, const GateLevel& level,
                const Block& block, Scratch& scratch) override {
     if (!gated()) return block;
     Inner& inner = *static_cast<Inner*>(state.extra.get());
     Resident& map = *inner.map.out;
-    point_rows(map, shape.width, block, scratch.held);
+    point_rows(map, block, scratch.held);
     const float* fresh = middle(in[0], block, scratch.ahead(), scratch);
     const Gate gate = level.gate == Gate::kAll ? Gate::kAll : inner.level.gate;
     scratch.kept.clear();
     int32_t sites = 0;
-    for (const Run& r : block.runs) {
-      scratch.bits.resize(static_cast<size_t>(r.n + 63) / 64);
-      float* held = map.row(static_cast<int64_t>(r.y) * shape.width + r.x);
-      sites += static_cast<int32_t>(
-          kernels_.commit({fresh, held, r.n, deep_.channels(), gate, inner.level.limit, scratch.bits.data()}));
-      append_runs(r, scratch.bits.data(), scratch.kept);
-      fresh += static_cast<int64_t>(r.n) * deep_.channels();
-    }
+    commit_block(kernels_, fresh, map, block, {gate, inner.level.limit}, scratch,
+                 [&](const Run& r, int64_t n, const uint64_t* bits) {
+                   append_runs(r, bits, scratch.kept);
+                   sites += static_cast<int32_t>(n);
+                 });
     inner.changed += sites;
     // With a narrower factor a row behind may be too far off although the row between stands.
     if (state.narrower) return block;
@@ -90,10 +87,10 @@ class SeparableConv final : public SiteNode {
     return {scratch.kept, sites};
   }
 
-  void rows(std::span<const MapInput> in, const MapShape& shape, const SiteState& state, const Block& block,
-            Scratch& scratch, float* out) const override {
+  void rows(std::span<const MapInput> in, const MapShape&, const SiteState& state, const Block& block, Scratch& scratch,
+            float* out) const override {
     if (gated()) {
-      point_rows(*static_cast<const Inner*>(state.extra.get())->map.out, shape.width, block, scratch.pointers);
+      point_rows(*static_cast<const Inner*>(state.extra.get())->map.out, block, scratch.pointers);
     } else {
       const float* row = middle(in[0], block, nullptr, scratch);
       scratch.pointers.resize(block.sites);

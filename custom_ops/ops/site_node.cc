@@ -94,10 +94,10 @@ Act parse_activation(const std::string& name) {
   throw Error("unknown activation '" + name + "'", "convert the model again with this version of rrm_onnx");
 }
 
-void point_rows(Resident& map, int32_t width, const Block& block, std::vector<const float*>& pointers) {
+void point_rows(Resident& map, const Block& block, std::vector<const float*>& pointers) {
   pointers.clear();
   for (const Run& r : block.runs) {
-    const float* row = map.row(static_cast<int64_t>(r.y) * width + r.x);
+    const float* row = map.row(static_cast<int64_t>(r.y) * map.width + r.x);
     for (int32_t m = 0; m < r.n; ++m, row += map.channels) pointers.push_back(row);
   }
 }
@@ -253,14 +253,13 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
   Scratch& scratch = Scratch::of_thread();
   const Block block = narrow(in, shape, state, gate, whole, scratch);
   if (block.sites == 0) return 0;
-  const auto held = [&](const Run& r) { return out.row(static_cast<int64_t>(r.y) * shape.width + r.x); };
   // Every site is active where the gate is kAll, so a block's rows are neighbours and can be written in place.
-  float* fresh = held(block.runs[0]);
+  float* fresh = out.row(static_cast<int64_t>(block.runs[0].y) * shape.width + block.runs[0].x);
   scratch.held.clear();
   if (gate.gate != Gate::kAll) {
     scratch.fresh.grow(static_cast<int64_t>(block.sites) * shape.channels);
     fresh = scratch.fresh.data();
-    point_rows(out, shape.width, block, scratch.held);
+    point_rows(out, block, scratch.held);
   }
   if (gate.gate != Gate::kAll && !fetches_) {
     for (const float* row : scratch.held) {
@@ -272,14 +271,10 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
   activation_.apply(kernels_, fresh, block.sites, shape.channels);
   if (gate.gate == Gate::kAll) return block.sites;
   int64_t changed = 0;
-  for (const Run& r : block.runs) {
-    scratch.bits.resize(static_cast<size_t>(r.n + 63) / 64);
-    const int64_t n =
-        kernels_.commit({fresh, held(r), r.n, shape.channels, gate.gate, gate.limit, scratch.bits.data()});
-    if (n > 0) state.next.merge(r.y, r.x, r.n, scratch.bits.data());
+  commit_block(kernels_, fresh, out, block, gate, scratch, [&](const Run& r, int64_t n, const uint64_t* bits) {
+    if (n > 0) state.next.merge(r.y, r.x, r.n, bits);
     changed += n;
-    fresh += static_cast<int64_t>(r.n) * shape.channels;
-  }
+  });
   return changed;
 }
 

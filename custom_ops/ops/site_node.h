@@ -67,7 +67,20 @@ struct Block {
 };
 
 // pointers[m] = row of `map` at the block's m-th site.
-void point_rows(Resident& map, int32_t width, const Block& block, std::vector<const float*>& pointers);
+void point_rows(Resident& map, const Block& block, std::vector<const float*>& pointers);
+
+// Takes a block's fresh rows into `map`, run by run; then calls each(run, rows that replaced, their bits).
+template <typename Each>
+void commit_block(const Kernels& kernels, const float* fresh, Resident& map, const Block& block, const GateLevel& level,
+                  Scratch& scratch, Each each) {
+  for (const Run& r : block.runs) {
+    scratch.bits.resize(static_cast<size_t>(r.n + 63) / 64);
+    float* held = map.row(static_cast<int64_t>(r.y) * map.width + r.x);
+    each(r, kernels.commit({fresh, held, r.n, map.channels, level.gate, level.limit, scratch.bits.data()}),
+         scratch.bits.data());
+    fresh += static_cast<int64_t>(r.n) * map.channels;
+  }
+}
 
 class SiteNode : public TicketNode {
  public:

@@ -11,7 +11,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rrm_onnx.normalise.tools import replace, retire, sole_reader, values_of
+from rrm_onnx.common import sole_reader
+from rrm_onnx.normalise.tools import replace, retire, values_of
 
 Array = NDArray[np.float32]
 

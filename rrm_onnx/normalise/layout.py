@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rrm_onnx.common import free_name
-from rrm_onnx.normalise.tools import is_sole_reader, producer, sole_reader, static_shape, values_of
+from rrm_onnx.common import free_name, sole_reader
+from rrm_onnx.normalise.tools import is_sole_reader, producer, static_shape, values_of
 
 TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 UNARY = {"Cast", "Relu", "Sigmoid", "Tanh", "Clip", "LeakyRelu", "HardSigmoid", "Neg", "Abs", "Exp", "Sqrt"}

@@ -9,21 +9,12 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rrm_onnx.common import free_name
+from rrm_onnx.common import free_name, sole_reader
 
 
 def producer(tensor: gs.Tensor) -> gs.Node | None:
     """The node that makes a tensor; None for inputs and constants."""
     return tensor.inputs[0] if not isinstance(tensor, gs.Constant) and tensor.inputs else None
-
-
-def sole_reader(graph: gs.Graph, tensor: gs.Tensor) -> gs.Node | None:
-    """The only node that reads a tensor; None where there are others, it is an output of the graph, or the reader
-    stands in a subgraph."""
-    if len(tensor.outputs) != 1 or any(tensor is o for o in graph.outputs):
-        return None
-    reader = tensor.outputs[0]
-    return reader if any(reader is n for n in graph.nodes) else None
 
 
 def is_sole_reader(graph: gs.Graph, node: gs.Node, tensor: gs.Tensor) -> bool:
