@@ -45,8 +45,9 @@ void describe(Node& node, std::ostringstream& out) {
   out << "{\"name\":" << quoted(node.name()) << ",\"op\":" << quoted(node.op()) << ",\"streams\":" << node.streams()
       << ",\"runs\":" << s.runs << ",\"keyframes\":" << s.keyframes << ",\"sites\":" << s.sites
       << ",\"active\":" << s.active << ",\"changed\":" << s.changed << ",\"macs_dense\":" << s.macs_dense
-      << ",\"macs_done\":" << s.macs_done << ",\"ns\":" << s.nanoseconds << ",\"state_bytes\":" << node.state_bytes()
-      << ",\"threshold\":" << finite(node.threshold()) << ",\"scale\":" << finite(node.scale()) << '}';
+      << ",\"macs_done\":" << s.macs_done << ",\"macs_added\":" << s.macs_added << ",\"ns\":" << s.nanoseconds
+      << ",\"state_bytes\":" << node.state_bytes() << ",\"threshold\":" << finite(node.threshold())
+      << ",\"scale\":" << finite(node.scale()) << '}';
 }
 
 std::string stats(Group& group) {

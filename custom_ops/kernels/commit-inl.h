@@ -120,6 +120,26 @@ inline void CopyAcross(const float* fresh, float* held, int c, uint64_t flags) {
   CopyRow(fresh + first * c, (last + 1 - first) * c, held + first * c);
 }
 
+// As CopyFlagged, and what the rows change by goes to `to`, one row after the other.
+struct CopyAndSubtract {
+  float** to;
+  void operator()(const float* fresh, float* held, int c, uint64_t flags) const {
+    for (; flags != 0; flags &= flags - 1, *to += c) {
+      const int64_t row = static_cast<int64_t>(__builtin_ctzll(flags)) * c;
+      int j = 0;
+      for (; j + kLanes <= c; j += kLanes) {
+        const Vec x = Load(fresh + row + j);
+        Store(*to + j, Sub(x, Load(held + row + j)));
+        Store(held + row + j, x);
+      }
+      if (j == c) continue;
+      const Vec x = LoadN(fresh + row + j, c - j);
+      StoreN(*to + j, Sub(x, LoadN(held + row + j, c - j)), c - j);
+      StoreN(held + row + j, x, c - j);
+    }
+  }
+};
+
 template <class Test, class Copy>
 inline void CommitRows(const CommitArgs& g, Test test, Copy copy) {
   for (int m = 0; m < g.sites; m += 64) {
@@ -170,7 +190,20 @@ inline void CommitExactSmall(const CommitArgs& g) {
   g.bits[m / 64] |= flags << (m % 64);
 }
 
+// Rows of any width, by the test that suits it.
+template <class Copy>
+inline void CommitExactRows(const CommitArgs& g, Copy narrow, Copy wide) {
+  if (g.c == kLanes) return CommitRows(g, ExactVecs<1>{}, narrow);
+  if (g.c == 2 * kLanes) return CommitRows(g, ExactVecs<2>{}, narrow);
+  if (g.c <= 2 * kLanes) return CommitRows(g, ExactNarrow{}, narrow);
+  CommitRows(g, ExactWide{}, wide);
+}
+
 inline void CommitExact(const CommitArgs& g) {
+  if (g.deltas != nullptr) {
+    float* to = g.deltas;
+    return CommitExactRows(g, CopyAndSubtract{&to}, CopyAndSubtract{&to});
+  }
   switch (g.c) {
     case 1:
       return CommitExactSmall<1>(g);
@@ -181,9 +214,7 @@ inline void CommitExact(const CommitArgs& g) {
     case 4:
       return CommitExactSmall<4>(g);
     default:
-      if (g.c == kLanes) return CommitRows(g, ExactVecs<1>{}, CopyAcross);
-      if (g.c == 2 * kLanes) return CommitRows(g, ExactVecs<2>{}, CopyAcross);
-      return g.c <= 2 * kLanes ? CommitRows(g, ExactNarrow{}, CopyAcross) : CommitRows(g, ExactWide{}, CopyFlagged);
+      return CommitExactRows(g, CopyAcross, CopyFlagged);
   }
 }
 
@@ -213,6 +244,10 @@ inline void CommitRmsSmall(const CommitArgs& g) {
 }
 
 inline void CommitRms(const CommitArgs& g) {
+  if (g.deltas != nullptr) {
+    float* to = g.deltas;
+    return CommitRows(g, Rms{g.limit}, CopyAndSubtract{&to});
+  }
   switch (g.c) {
     case 1:
       return CommitRmsSmall<1>(g);

@@ -21,6 +21,7 @@
 #include "depthwise-inl.h"
 #include "commit-inl.h"
 #include "gemm-inl.h"
+#include "gemm_add-inl.h"
 // clang-format on
 
 namespace rrm {
@@ -33,6 +34,7 @@ constexpr Kernels MakeTable(const char* name) {
       .gemm_packed_floats = GemmPackedFloats,
       .gemm_pack = GemmPack,
       .gemm = Gemm,
+      .gemm_add = GemmAdd,
       .gemm_tile = kGemmTile,
       .depthwise = Depthwise,
       .depthwise_run = DepthwiseRun,

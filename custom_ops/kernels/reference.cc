@@ -32,6 +32,17 @@ void Gemm(const GemmArgs& g) {
   }
 }
 
+void GemmAdd(const GemmAddArgs& g) {
+  if (g.part + 1 < g.parts) return;  // one panel, which falls to the last part
+  for (int m = 0; m < g.sites; ++m) {
+    for (int j = 0; j < g.n; ++j) {
+      float sum = 0.0f;
+      for (int i = 0; i < g.count; ++i) sum += g.rows[m][i] * g.packed[static_cast<int64_t>(g.first + i) * g.n + j];
+      g.outs[m][j] += sum;
+    }
+  }
+}
+
 void Depthwise(const DepthwiseArgs& g) {
   for (int m = 0; m < g.sites; ++m) {
     for (int j = 0; j < g.c; ++j) {
@@ -208,11 +219,13 @@ bool Replaces(Gate gate, float limit, const float* fresh, int64_t fresh_step, co
 }
 
 int64_t Commit(const CommitArgs& g) {
+  float* delta = g.deltas;
   int64_t count = 0;
   memset(g.bits, 0, sizeof(uint64_t) * static_cast<size_t>((g.sites + 63) / 64));
   for (int m = 0; m < g.sites; ++m) {
     const int64_t at = static_cast<int64_t>(m) * g.c;
     if (!Replaces(g.gate, g.limit, g.fresh + at, 1, g.held + at, 1, g.c)) continue;
+    for (int j = 0; j < g.c && delta != nullptr; ++j) *delta++ = g.fresh[at + j] - g.held[at + j];
     for (int j = 0; j < g.c; ++j) g.held[at + j] = g.fresh[at + j];
     g.bits[m / 64] |= uint64_t{1} << (m % 64);
     ++count;
@@ -279,6 +292,7 @@ extern const Kernels kReference = {
     .gemm_packed_floats = PackedFloats,
     .gemm_pack = Pack,
     .gemm = Gemm,
+    .gemm_add = GemmAdd,
     .gemm_tile = 1,
     .depthwise = Depthwise,
     .depthwise_run = DepthwiseRun,

@@ -70,6 +70,23 @@ struct GemmArgs {
   const float* const* ahead;
 };
 
+// outs[m][j] += sum_k rows[m][k] * w[first + k][j], k ascending from 0 to count - 1, the sum taken from zero and then
+// added. w: weights packed by gemm_pack for k x n. Only columns of part `part` of `parts` are touched (parts of whole
+// panels, so that threads can share the columns); parts may outnumber the panels. Row m of outs has room for
+// gemm_packed_floats(0, n) floats, of which those from n on are touched as well, and is not another row of outs.
+struct GemmAddArgs {
+  const float* const* rows;
+  float* const* outs;
+  int32_t sites;
+  const float* packed;
+  int32_t k;
+  int32_t n;
+  int32_t first;
+  int32_t count;
+  int32_t part;
+  int32_t parts;
+};
+
 // out[m][j] = bias[j] + sum_t rows[t * rows_stride + m][j] * w[t * c + j], t ascending. Null rows count as zero and
 // are skipped (their products are not added).
 struct DepthwiseArgs {
@@ -139,6 +156,7 @@ struct BinaryArgs {
 //   kAll: every row replaces.  kExact: a row replaces if any bit of it differs.
 //   kRms: a row replaces if sum_j (fresh - held)^2 > limit. (Lanes: element j goes to accumulator j % width, tail
 //         masked; lanes added pairwise at the end; NaN replaces.) limit is already squared and multiplied by c.
+// deltas: null, or room for sites rows: fresh - held of those that replaced, one after the other (not with kAll).
 // Returns the number of rows that replaced.
 struct CommitArgs {
   const float* fresh;
@@ -148,6 +166,7 @@ struct CommitArgs {
   Gate gate;
   float limit;
   uint64_t* bits;
+  float* deltas;
 };
 
 // As CommitArgs, for planar input: channel j of site m is x[j * plane + m], its held copy planar[j * planar_plane + m].
@@ -172,6 +191,7 @@ struct Kernels {
   int64_t (*gemm_packed_floats)(int32_t k, int32_t n);
   void (*gemm_pack)(const float* w, int32_t k, int32_t n, const float* bias, float* packed);
   void (*gemm)(const GemmArgs& args);
+  void (*gemm_add)(const GemmAddArgs& args);
   int32_t gemm_tile;  // sites per register tile for wide n: call gemm with multiples of it where possible
 
   void (*depthwise)(const DepthwiseArgs& args);

@@ -40,6 +40,8 @@ constexpr int kHalfLanes = 8;
 inline Half SetHalf(float x) { return _mm256_set1_ps(x); }
 inline Half LowerHalf(Vec x) { return _mm512_castps512_ps256(x); }
 inline Half LoadHalf(const float* p) { return _mm256_loadu_ps(p); }
+inline void StoreHalf(float* p, Half x) { _mm256_storeu_ps(p, x); }
+inline Half Add(Half a, Half b) { return _mm256_add_ps(a, b); }
 inline void StoreN(float* p, Half x, int n) { _mm256_mask_storeu_ps(p, static_cast<__mmask8>(TailMask(n)), x); }
 inline Half Fma(Half a, Half b, Half c) { return _mm256_fmadd_ps(a, b, c); }
 

@@ -43,6 +43,7 @@ constexpr int kHalfLanes = 0;
 inline Half SetHalf(float x) { return Set(x); }
 inline Half LowerHalf(Vec x) { return x; }
 inline Half LoadHalf(const float* p) { return Load(p); }
+inline void StoreHalf(float* p, Half x) { Store(p, x); }
 
 inline Vec Add(Vec a, Vec b) { return vaddq_f32(a, b); }
 inline Vec Sub(Vec a, Vec b) { return vsubq_f32(a, b); }

@@ -1,11 +1,12 @@
-// Convolution: every active output site from the held input ("recompute"). The residual kernel, when it comes, is a
-// second strategy beside Dense and Depthwise below, chosen in prepare().
+// Convolution: active output sites from the held input ("recompute"), or, under a tolerance and where that is less,
+// from what the input changed by (residual.h).
 #include <algorithm>
 #include <cstring>
 
 #include "ops/depthwise.h"
 #include "ops/factories.h"
 #include "ops/geometry.h"
+#include "ops/residual.h"
 
 namespace rrm {
 namespace {
@@ -77,12 +78,15 @@ class Conv final : public SiteNode {
       return;
     }
     k_ = geometry_.taps() * weights.group_in;
+    adds_ =
+        threshold() > 0 && group_ == 1 && geometry_.taps() > 1 && in_ >= kLeastChannels && kernels.gemm_add != nullptr;
     const int32_t n = out_ / group_;
     packed_floats_ = kernels.gemm_packed_floats(k_, n);
     w_.resize(packed_floats_ * group_);
     for (int32_t g = 0; g < group_; ++g) {
       kernels.gemm_pack(weights.matrix(g).data(), k_, n, weights.b.as<float>() + g * n, w_.data() + g * packed_floats_);
     }
+    residual_ = Residual(kernels, geometry_, w_.data(), in_, out_);
   }
 
  protected:
@@ -97,29 +101,30 @@ class Conv final : public SiteNode {
     return true;
   }
 
-  void rows(std::span<const MapInput> inputs, const MapShape& shape, const SiteState&, const Block& block,
+  void prepare(Context& context, std::span<const MapInput> in, const MapShape& shape, SiteState& state,
+               const Update& update) override {
+    if (!adds_) return;
+    const int64_t anew = residual_.prepare(context, in[0], shape, state, update);
+    stats_.macs_done -= static_cast<int64_t>(macs_per_site(in, shape) * static_cast<double>(update.active - anew));
+  }
+
+  void finished(SiteState& state, bool) override {
+    if (!adds_) return;
+    const int64_t added = residual_.finished(state);
+    stats_.macs_done += added;
+    stats_.macs_added += added;
+  }
+
+  void rows(std::span<const MapInput> inputs, const MapShape& shape, const SiteState& state, const Block& block,
             Scratch& scratch, float* out) const override {
     const MapInput& in = inputs[0];
-    const Window window = geometry_.window(in.height, in.width);
-    if (depthwise_) return deep_.rows(kernels_, in, window, block, scratch.ahead(), scratch, out);
-    for (int32_t g = 0; g < group_; ++g) {
-      GemmArgs args{};
-      args.sites = block.sites;
-      args.rows_stride = block.sites;
-      args.packed = w_.data() + g * packed_floats_;
-      args.k = k_;
-      args.n = out_ / group_;
-      args.out = out + g * args.n;
-      args.out_stride = shape.channels;
-      args.ahead = group_ == 1 ? scratch.ahead() : nullptr;
-      // Neighbouring taps of a row are neighbours in memory when the input is one tensor with all its channels.
-      if (group_ == 1 && in.whole() && window.dilation[1] == 1 && window.kernel[1] > 1) {
-        point_bands(in, window, block, scratch, args);
-      } else {
-        point_parts(in, window, block, g, scratch, args);
-      }
-      kernels_.gemm(args);
+    if (depthwise_) {
+      const Window window = geometry_.window(in.height, in.width);
+      return deep_.rows(kernels_, in, window, block, scratch.ahead(), scratch, out);
     }
+    if (!adds_ || !Residual::keeps(state)) return sums(in, shape, block, scratch.ahead(), scratch, out);
+    residual_.rows(in, shape, state, block, scratch, out,
+                   [&](const Block& part, float* to) { sums(in, shape, part, nullptr, scratch, to); });
   }
 
   double macs_per_site(std::span<const MapInput>, const MapShape&) const override {
@@ -131,6 +136,33 @@ class Conv final : public SiteNode {
   }
 
  private:
+  // Fewer make pieces that are too short for the residual kernel.
+  static constexpr int32_t kLeastChannels = 8;
+
+  // The sums of a block's sites from the held input. ahead: null, or rows to fetch meanwhile.
+  void sums(const MapInput& in, const MapShape& shape, const Block& block, const float* const* ahead, Scratch& scratch,
+            float* out) const {
+    const Window window = geometry_.window(in.height, in.width);
+    for (int32_t g = 0; g < group_; ++g) {
+      GemmArgs args{};
+      args.sites = block.sites;
+      args.rows_stride = block.sites;
+      args.packed = w_.data() + g * packed_floats_;
+      args.k = k_;
+      args.n = out_ / group_;
+      args.out = out + g * args.n;
+      args.out_stride = shape.channels;
+      args.ahead = group_ == 1 ? ahead : nullptr;
+      // Neighbouring taps of a row are neighbours in memory when the input is one tensor with all its channels.
+      if (group_ == 1 && in.whole() && window.dilation[1] == 1 && window.kernel[1] > 1) {
+        point_bands(in, window, block, scratch, args);
+      } else {
+        point_parts(in, window, block, g, scratch, args);
+      }
+      kernels_.gemm(args);
+    }
+  }
+
   // One piece per kernel row: the kernel's width times all channels, contiguous. Windows that hang over the left or
   // right edge are copied with zeros around them.
   void point_bands(const MapInput& in, const Window& w, const Block& block, Scratch& scratch, GemmArgs& args) const {
@@ -220,9 +252,11 @@ class Conv final : public SiteNode {
   int32_t group_, in_, out_;
   int32_t k_ = 0;
   bool depthwise_;
+  bool adds_ = false;  // whether the residual kernel may be used
   int64_t packed_floats_ = 0;
   Floats w_;  // packed; not where depthwise_
   Depthwise deep_;
+  Residual residual_;
 };
 
 }  // namespace

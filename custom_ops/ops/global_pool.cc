@@ -25,7 +25,9 @@ class GlobalPool : public SiteNode {
 
   bool reach(size_t, const MapInput&, const ChangeMap&, const MapShape&, ChangeMap&) const override { return false; }
 
-  void prepare(std::span<const MapInput> inputs, const MapShape&, SiteState& state, bool fresh) override {
+  void prepare(Context&, std::span<const MapInput> inputs, const MapShape&, SiteState& state,
+               const Update& update) override {
+    const bool fresh = update.fresh;
     const MapInput& in = inputs[0];
     const FlushDenormals flush;
     if (state.extra == nullptr) state.extra = std::make_unique<Partial>();

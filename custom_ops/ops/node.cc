@@ -9,7 +9,8 @@ const char kTwoRuns[] = "two runs use one stream at once";
 const char kTwoRunsHint[] = "give each concurrent run its own session, or its own rrm_stream (convert --streams)";
 
 void Stats::clear() {
-  for (auto* v : {&runs, &keyframes, &sites, &active, &changed, &macs_dense, &macs_done, &nanoseconds}) v->store(0);
+  for (auto* v : {&runs, &keyframes, &sites, &active, &changed, &macs_dense, &macs_done, &macs_added, &nanoseconds})
+    v->store(0);
 }
 
 void Node::fail(const std::string& what, const std::string& hint) const {
@@ -40,7 +41,7 @@ void InputMemory::resolve(const Ticket& ticket, MapInput& out) {
     const Segment& s = ticket.segments[i];
     if (links_[i] == nullptr || links_[i]->id != s.id) links_[i] = Registry::instance().find(s.id);
     if (links_[i] == nullptr) throw Error("the state behind a ticket is gone: reset during a run?");
-    out.pieces.push_back({links_[i], s.first, s.end - s.first});
+    out.pieces.push_back({links_[i], s.first, s.end - s.first, true});
   }
 }
 
@@ -53,7 +54,8 @@ void InputMemory::compare(const Ticket& ticket, MapInput& out) const {
     const Resident& r = *out.pieces[i].resident;
     const bool fits = r.height == ticket.height && r.width == ticket.width && s.end <= r.channels;
     if (!r.usable || r.version != s.version || !fits) throw Error(kTwoRuns, kTwoRunsHint);
-    if (out.everything || (seen_[i].id == s.id && seen_[i].version == s.version)) continue;
+    out.pieces[i].changed = out.everything || seen_[i].id != s.id || seen_[i].version != s.version;
+    if (out.everything || !out.pieces[i].changed) continue;
     if (seen_[i].id != s.id || seen_[i].version != r.base) {
       out.everything = true;
     } else if (out.one == nullptr || out.one == &r.map) {

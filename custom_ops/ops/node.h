@@ -25,6 +25,7 @@ struct Stats {
   std::atomic<int64_t> changed{0};
   std::atomic<int64_t> macs_dense{0};
   std::atomic<int64_t> macs_done{0};
+  std::atomic<int64_t> macs_added{0};  // of macs_done: by the residual kernel
   std::atomic<int64_t> nanoseconds{0};
   void clear();
 };
@@ -84,6 +85,7 @@ struct Piece {
   std::shared_ptr<Resident> resident;
   int32_t first;  // channels [first, first + count) of it
   int32_t count;
+  bool changed = true;  // since this node read it last
 };
 
 // One input of one stream, resolved: where its rows are, and what changed since this node read it last.

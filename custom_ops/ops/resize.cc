@@ -48,7 +48,8 @@ class Resize final : public SiteNode {
     return true;
   }
 
-  void prepare(std::span<const MapInput> in, const MapShape& shape, SiteState& state, bool) override {
+  void prepare(Context&, std::span<const MapInput> in, const MapShape& shape, SiteState& state,
+               const Update&) override {
     if (state.extra == nullptr) state.extra = std::make_unique<Tables>();
     auto& tables = static_cast<Tables&>(*state.extra);
     if (tables.axis[0].in_size != in[0].height) fill(0, in[0].height, shape.height, tables.axis[0]);

@@ -56,7 +56,9 @@ class SeparableConv final : public SiteNode {
     return true;
   }
 
-  void prepare(std::span<const MapInput>, const MapShape& shape, SiteState& state, bool fresh) override {
+  void prepare(Context&, std::span<const MapInput>, const MapShape& shape, SiteState& state,
+               const Update& update) override {
+    const bool fresh = update.fresh;
     if (!gated()) return;
     if (state.extra == nullptr) state.extra = std::make_unique<Inner>();
     Inner& inner = *static_cast<Inner*>(state.extra.get());
@@ -75,7 +77,7 @@ class SeparableConv final : public SiteNode {
     const Gate gate = level.gate == Gate::kAll ? Gate::kAll : inner.level.gate;
     scratch.kept.clear();
     int32_t sites = 0;
-    commit_block(kernels_, fresh, map, block, {gate, inner.level.limit}, scratch,
+    commit_block(kernels_, fresh, map, block, {gate, inner.level.limit}, nullptr, scratch,
                  [&](const Run& r, int64_t n, const uint64_t* bits) {
                    append_runs(r, bits, scratch.kept);
                    sites += static_cast<int32_t>(n);

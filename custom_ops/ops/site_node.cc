@@ -107,6 +107,12 @@ Scratch& Scratch::of_thread() {
   return scratch;
 }
 
+int32_t tasks_for(double nanoseconds, int64_t most) {
+  if (nanoseconds < kParallelNanoseconds) return 1;
+  const auto wanted = static_cast<int64_t>(std::min(nanoseconds / kTaskNanoseconds, double{kMaxTasks}));
+  return static_cast<int32_t>(std::clamp<int64_t>(most, 1, wanted));
+}
+
 SiteNode::SiteNode(const Attributes& attributes, const Kernels& kernels, size_t map_inputs, bool addend)
     : TicketNode(attributes, kernels), map_inputs_(map_inputs + (addend ? 1 : 0)), addend_(addend) {}
 
@@ -220,25 +226,26 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
   const bool whole = level.gate == Gate::kExact && active == out.sites();
   const bool unseen = whole && state.restless % kProbeEvery != 0;
   const GateLevel used = {unseen ? Gate::kAll : level.gate, level.limit};
-  prepare(in, shape, state, fresh);
+  state.nanoseconds = nanoseconds_per_site(in, shape) * static_cast<double>(active);
+  prepare(context, in, shape, state, {level, everything, fresh, active});
   state.next.clear();
   std::vector<Block> blocks = cut_blocks(runs, block_sites(widest(shape), kernels_.gemm_tile), pieces);
   if (broken) blocks.resize(blocks.size() / 2);
   const int64_t n = static_cast<int64_t>(blocks.size());
-  const double total = nanoseconds_per_site(in, shape) * static_cast<double>(active);
-  const int64_t most = std::clamp<int64_t>(n, 1, kMaxTasks);
-  const int64_t tasks =
-      total < kParallelNanoseconds ? 1 : std::clamp<int64_t>(static_cast<int64_t>(total / kTaskNanoseconds), 1, most);
+  const int64_t tasks = tasks_for(state.nanoseconds, n);
+  const bool tell = out.deltas.begin(out.version, active, out.changed, out.channels) && used.gate != Gate::kAll;
+  std::vector<BlockDeltas> deltas(tell ? blocks.size() : 0);
   std::atomic<int64_t> changed{0};
   parallel(context, static_cast<int32_t>(tasks), [&](int32_t task) {
     const FlushDenormals flush;
     int64_t mine = 0;
     for (int64_t b = n * task / tasks; b < n * (task + 1) / tasks; ++b) {
-      mine += compute_block(in, shape, state, used, blocks[b]);
+      mine += compute_block(in, shape, state, used, blocks[b], tell ? &deltas[b] : nullptr);
     }
     changed += mine;
   });
   if (broken) fail("stopped by the test hook");
+  if (tell && changed > 0) finish_deltas(blocks, deltas, state.next, out);
   finished(state, fresh);
   if (used.gate == Gate::kAll) state.next.fill();
   const bool all = static_cast<double>(changed.load()) >= kRestlessShare * static_cast<double>(out.sites());
@@ -248,7 +255,7 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
 }
 
 int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& shape, SiteState& state,
-                                const GateLevel& gate, const Block& whole) {
+                                const GateLevel& gate, const Block& whole, BlockDeltas* deltas) {
   Resident& out = *state.out;
   Scratch& scratch = Scratch::of_thread();
   const Block block = narrow(in, shape, state, gate, whole, scratch);
@@ -271,11 +278,38 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
   activation_.apply(kernels_, fresh, block.sites, shape.channels);
   if (gate.gate == Gate::kAll) return block.sites;
   int64_t changed = 0;
-  commit_block(kernels_, fresh, out, block, gate, scratch, [&](const Run& r, int64_t n, const uint64_t* bits) {
-    if (n > 0) state.next.merge(r.y, r.x, r.n, bits);
-    changed += n;
-  });
+  if (deltas != nullptr) scratch.deltas.grow(static_cast<int64_t>(block.sites) * shape.channels);
+  commit_block(kernels_, fresh, out, block, gate, deltas != nullptr ? scratch.deltas.data() : nullptr, scratch,
+               [&](const Run& r, int64_t n, const uint64_t* bits) {
+                 if (n > 0) state.next.merge(r.y, r.x, r.n, bits);
+                 changed += n;
+               });
+  float* room = deltas != nullptr && changed > 0 ? out.deltas.take(changed) : nullptr;
+  if (room != nullptr) {
+    const int64_t floats = changed * shape.channels;
+    std::copy_n(scratch.deltas.data(), floats, room);
+    *deltas = {room, kernels_.sum_squares(room, floats)};
+  }
   return changed;
+}
+
+void SiteNode::finish_deltas(const std::vector<Block>& blocks, const std::vector<BlockDeltas>& found,
+                             const ChangeMap& changed, Resident& out) {
+  std::vector<Deltas::Rows> rows;
+  std::vector<Run> runs;
+  double energy = 0;
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    const float* at = found[b].rows;
+    energy += found[b].energy;
+    if (at == nullptr) continue;
+    runs.clear();
+    for (const Run& r : blocks[b].runs) changed.runs_within(r, false, runs);
+    for (const Run& r : runs) {
+      rows.push_back({r, at});
+      at += static_cast<int64_t>(r.n) * out.channels;
+    }
+  }
+  out.deltas.finish(std::move(rows), energy, out.version + 1);
 }
 
 void SiteNode::check_addend(const MapInput& addend, const MapShape& shape) const {

@@ -19,6 +19,7 @@ struct Scratch {
   Floats fresh;    // output rows of a block
   Floats temp;     // the operator's own
   Floats borders;  // copies of windows that hang over the edge
+  Floats deltas;   // what the rows of a block changed by
   std::vector<const float*> pointers;
   std::vector<int32_t> lens;
   std::vector<float> weights;
@@ -57,7 +58,8 @@ struct SiteState : MapState {
   std::unique_ptr<Extra> extra;
   // Exact runs in a row in which every site was active and nearly every row changed.
   int32_t restless = 0;
-  bool narrower = false;  // this run's factor asks for more than what is held may be good for
+  double nanoseconds = 0;  // what the blocks of this run are estimated to take
+  bool narrower = false;   // this run's factor asks for more than what is held may be good for
 };
 
 // A stretch of output sites that is computed at once.
@@ -70,17 +72,31 @@ struct Block {
 void point_rows(Resident& map, const Block& block, std::vector<const float*>& pointers);
 
 // Takes a block's fresh rows into `map`, run by run; then calls each(run, rows that replaced, their bits).
+// deltas: null, or room for what the block's rows change by.
 template <typename Each>
 void commit_block(const Kernels& kernels, const float* fresh, Resident& map, const Block& block, const GateLevel& level,
-                  Scratch& scratch, Each each) {
+                  float* deltas, Scratch& scratch, Each each) {
   for (const Run& r : block.runs) {
     scratch.bits.resize(static_cast<size_t>(r.n + 63) / 64);
     float* held = map.row(static_cast<int64_t>(r.y) * map.width + r.x);
-    each(r, kernels.commit({fresh, held, r.n, map.channels, level.gate, level.limit, scratch.bits.data()}),
-         scratch.bits.data());
+    const int64_t n =
+        kernels.commit({fresh, held, r.n, map.channels, level.gate, level.limit, scratch.bits.data(), deltas});
+    each(r, n, scratch.bits.data());
     fresh += static_cast<int64_t>(r.n) * map.channels;
+    if (deltas != nullptr) deltas += n * map.channels;
   }
 }
+
+// What a run is about to do.
+struct Update {
+  GateLevel level;
+  bool everything;  // every site is active
+  bool fresh;       // what this node held is not to be trusted
+  int64_t active;   // sites
+};
+
+// How many tasks to cut this much work into, of `most`.
+int32_t tasks_for(double nanoseconds, int64_t most);
 
 class SiteNode : public TicketNode {
  public:
@@ -112,8 +128,8 @@ class SiteNode : public TicketNode {
   virtual void finished(SiteState&, bool /*fresh*/) {}
   // The widest rows that a block is made of, in floats.
   virtual int32_t widest(const MapShape& shape) const { return shape.channels; }
-  // Before the blocks of a run, on one thread; `active` is set. fresh: what this node held is not to be trusted.
-  virtual void prepare(std::span<const MapInput>, const MapShape&, SiteState&, bool /*fresh*/) {}
+  // Before the blocks of a run; `active` and `nanoseconds` are set.
+  virtual void prepare(Context&, std::span<const MapInput>, const MapShape&, SiteState&, const Update&) {}
   virtual double macs_per_site(std::span<const MapInput>, const MapShape&) const { return 0; }
   // Estimated work in nanoseconds, to decide on threads: memory traffic unless the operator knows better.
   virtual double nanoseconds_per_site(std::span<const MapInput> in, const MapShape& shape) const;
@@ -126,6 +142,11 @@ class SiteNode : public TicketNode {
   void read_activation(const Attributes& attributes) { activation_.read(attributes); }
 
  private:
+  // What the rows of one block changed by.
+  struct BlockDeltas {
+    const float* rows = nullptr;
+    double energy = 0;
+  };
   size_t ticket_inputs(const Context&) const final { return map_inputs_; }
   Answer answer(Context& context, std::span<const Ticket> tickets) final;
   Answer answer_of(std::span<const MapInput> in, const MapShape& shape, const SiteState& state,
@@ -135,8 +156,11 @@ class SiteNode : public TicketNode {
   // Computes the active sites; the number of rows that changed.
   int64_t compute(Context& context, std::span<const MapInput> in, const MapShape& shape, SiteState& state,
                   const GateLevel& level, bool everything);
+  // deltas: null, or the place for the address of what the block's rows changed by (null if none did).
   int64_t compute_block(std::span<const MapInput> in, const MapShape& shape, SiteState& state, const GateLevel& gate,
-                        const Block& block);
+                        const Block& block, BlockDeltas* deltas);
+  static void finish_deltas(const std::vector<Block>& blocks, const std::vector<BlockDeltas>& found,
+                            const ChangeMap& changed, Resident& out);
   void check_addend(const MapInput& addend, const MapShape& shape) const;
   // Adds the addend's rows to those of the block.
   void add(const MapInput& addend, const MapShape& shape, const Block& block, Scratch& scratch, float* rows) const;

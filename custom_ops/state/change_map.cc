@@ -129,6 +129,36 @@ void ChangeMap::runs(std::vector<Run>& out) const {
   for (int32_t y = 0; y < height_; ++y) append_runs({y, 0, width_}, row(y), out);
 }
 
+void ChangeMap::runs_within(const Run& within, bool clear, std::vector<Run>& out) const {
+  const uint64_t* r = row(within.y);
+  const int32_t shift = within.x & 63;
+  for (int32_t i = 0; i < within.n; i += kWord) {
+    const int32_t word = (within.x + i) >> 6;
+    uint64_t v = r[word] >> shift;
+    if (shift != 0 && word + 1 < words_) v |= r[word + 1] << (kWord - shift);
+    if (clear) v = ~v;
+    const size_t before = out.size();
+    append_runs({within.y, within.x + i, std::min(within.n - i, kWord)}, &v, out);
+    const bool joins = i > 0 && before > 0 && out.size() > before && out[before - 1].y == within.y &&
+                       out[before - 1].x + out[before - 1].n == out[before].x && out[before].x == within.x + i;
+    if (!joins) continue;
+    out[before - 1].n += out[before].n;
+    out.erase(out.begin() + static_cast<std::ptrdiff_t>(before));
+  }
+}
+
+int64_t ChangeMap::count_without(const ChangeMap& other) const {
+  int64_t n = 0;
+  for (size_t i = 0; i < bits_.size(); ++i) n += std::popcount(bits_[i] & ~other.bits_[i]);
+  return n;
+}
+
+void ChangeMap::remove(const ChangeMap& other) {
+  for (size_t i = 0; i < bits_.size(); ++i) bits_[i] &= ~other.bits_[i];
+}
+
+void ChangeMap::clear_row(int32_t y) { std::fill_n(row(y), words_, 0); }
+
 void append_runs(const Run& within, const uint64_t* bits, std::vector<Run>& out) {
   int32_t start = -1;  // where the open run began
   for (int32_t i = 0; i * kWord < within.n; ++i) {

@@ -37,8 +37,14 @@ class ChangeMap {
   // ORs bits [0, n) of `bits` into row y from column x on. Safe against other threads doing the same.
   void merge(int32_t y, int32_t x, int32_t n, const uint64_t* bits);
 
-  // Appends the maximal runs of set bits in row-major order.
+  // Appends the maximal runs of set bits in row-major order; of those within a stretch of a row: set bits or, with
+  // `clear`, the others.
   void runs(std::vector<Run>& out) const;
+  void runs_within(const Run& within, bool clear, std::vector<Run>& out) const;
+  // Set bits here that are not set in `other`, a map of the same size.
+  int64_t count_without(const ChangeMap& other) const;
+  void remove(const ChangeMap& other);
+  void clear_row(int32_t y);
 
   int64_t bytes() const { return static_cast<int64_t>(bits_.capacity() * sizeof(uint64_t)); }
 

@@ -18,7 +18,7 @@ from rrm_onnx.bench.result import Result, Rival, Side
 from rrm_onnx.errors import RrmError
 
 # What `stats` counts up, run by run.
-COUNTED = frozenset(["runs", "keyframes", "sites", "active", "changed", "macs_dense", "macs_done", "ns"])
+COUNTED = frozenset(["runs", "keyframes", "sites", "active", "changed", "macs_dense", "macs_done", "macs_added", "ns"])
 OnFrame = Callable[[int, list[yardstick.Array], list[yardstick.Array]], None]
 
 

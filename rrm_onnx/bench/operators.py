@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from rrm_onnx.thresholds import gates
 
 OPSET, IR_VERSION = 17, 8
 RESNET = "resnet50"
+BEFORE = "Neg"  # a node of the region whose rows change as the input's do
 # (channels between, channels out, size, blocks) of the stages of ResNet-50 at 224 x 224
 RESNET_STAGES = ((64, 256, 56, 3), (128, 512, 28, 4), (256, 1024, 14, 6), (512, 2048, 7, 3))
 
@@ -113,11 +115,12 @@ def cases(names: tuple[str, ...]) -> list[Case]:
     return list(dict.fromkeys(case for name in names for case in known[name]))
 
 
-def model_of(case: Case) -> onnx.ModelProto:
-    """A graph of this one operator: a (and b) -> y, random weights."""
+def model_of(case: Case, behind: bool = False) -> onnx.ModelProto:
+    """A graph of this one operator: a (and b) -> y, random weights. behind: behind a BEFORE of each input."""
     rng = np.random.default_rng(0)
     held: dict[str, np.ndarray[Any, Any]] = {}
-    inputs = list(case.inputs)
+    inputs = [f"{name}/{BEFORE}" for name in case.inputs] if behind else list(case.inputs)
+    nodes = [helper.make_node(BEFORE, [a], [b], b) for a, b in zip(case.inputs, inputs, strict=True) if behind]
     attributes: dict[str, Any] = {}
     if case.op in ("Conv", "ConvTranspose", "MaxPool"):
         attributes |= {"kernel_shape": [case.kernel] * 2, "strides": [case.stride] * 2}
@@ -138,14 +141,16 @@ def model_of(case: Case) -> onnx.ModelProto:
     result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, case.out, None, None])
     node = helper.make_node(case.op, inputs, ["y"], "op", **attributes)
     constants = [numpy_helper.from_array(v.astype(np.float32), name) for name, v in held.items()]
-    graph = helper.make_graph([node], case.name, ports, [result], constants)
+    graph = helper.make_graph([*nodes, node], case.name, ports, [result], constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-def convert(model: onnx.ModelProto) -> onnx.ModelProto:
-    """As rrm_onnx.convert, exact, but also where a region of this one operator would not be worth its borders."""
+def convert(
+    model: onnx.ModelProto, tolerance: float = 0, thresholds: Mapping[str, Any] | None = None
+) -> onnx.ModelProto:
+    """As rrm_onnx.convert, but also where a region of this one operator would not be worth its borders."""
     source = load(model)
     digest = source_hash(source)
     normal = normalise(source, None)
     plan = partition.everything(normal.graph, match(normal))
-    return emit(normal, plan, gates(None, None, digest), False, digest)
+    return emit(normal, plan, gates(tolerance, thresholds, digest), False, digest)

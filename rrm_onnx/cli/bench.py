@@ -91,7 +91,8 @@ def bench_command(
 
     Without CONVERTED, MODEL is converted in memory with --tolerance, --thresholds and --input-shape.
 
-    With --op there is no MODEL: operators of a table are timed one by one, on maps of which a share changes.
+    With --op there is no MODEL: operators of a table are timed one by one, on maps of which a share changes; with a
+    --tolerance each behind another operator, whose changes a convolution may add to sums that it keeps.
     """
     context = click.get_current_context()
     if not operators.names and (operators.activities or operators.repeat):
@@ -99,11 +100,12 @@ def bench_command(
     yardstick.settle_denormals()
     entries = yardstick.config_entries(isa=isa)
     if operators.names:
-        used = {"operators", "op", "activity", "repeat", "threads", "isa", "as_json"}
+        used = {"operators", "op", "activity", "repeat", "threads", "isa", "tolerance", "as_json"}
         given = [p for p in context.params if context.get_parameter_source(p) is ParameterSource.COMMANDLINE]
         if set(given) - used:
             raise click.UsageError("--op takes no model, no clip and none of their options", context)
-        found = time_operators(operators.names, operators.activities, threads, entries, operators.repeat)
+        tolerance = rest["tolerance"] or 0.0
+        found = time_operators(operators.names, operators.activities, threads, entries, operators.repeat, tolerance)
         if as_json:
             shell.data(found)
         return shell.OK

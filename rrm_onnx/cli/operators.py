@@ -24,7 +24,12 @@ NETWORK_ACTIVITY = 0.05  # usual for a network: a camera or a screen that mostly
 
 
 def time_operators(
-    names: Sequence[str], activities: Sequence[float], threads: int, entries: Mapping[str, str], repeat: int | None
+    names: Sequence[str],
+    activities: Sequence[float],
+    threads: int,
+    entries: Mapping[str, str],
+    repeat: int | None,
+    tolerance: float,
 ) -> dict[str, Any]:
     """Times and shows them; everything as a dict."""
     from rrm_onnx.bench import operators, single
@@ -36,10 +41,11 @@ def time_operators(
     with shell.progress("timing", len(cases)) as step:
         for k, case in enumerate(cases):
             more = {} if repeat is None else {"repeat": repeat}
-            timings += single.measure(case, wanted, threads=threads, entries=entries, **more)
+            timings += single.measure(case, wanted, threads=threads, entries=entries, tolerance=tolerance, **more)
             step(k + 1)
     level = entries.get("rrm.isa") or runtime.query("isa")["chosen"]
-    shell.table(f"{threads} threads, {level}; medians", COLUMNS, [_row(t) for t in timings])
+    mode = f"tolerance {tolerance:g}" if tolerance else "exact"
+    shell.table(f"{threads} threads, {level}, {mode}; medians", COLUMNS, [_row(t) for t in timings])
     sums = [single.total(timings, activity) for activity in wanted] if network else []
     if sums:
         rows = [
@@ -54,6 +60,7 @@ def time_operators(
             "cpu": cpu(),
             "isa": level,
             "threads": threads,
+            "tolerance": tolerance,
             "onnxruntime": runtime.import_onnxruntime().__version__,
         },
         "rows": [t.to_dict() for t in timings],

@@ -94,7 +94,9 @@ void Commits(const Kernels& k, int c, int sites, rrm::Gate gate, int changed) {
   }
   Floats copy = held;
   std::vector<uint64_t> bits(sites / 64 + 1);
-  const auto call = [&](int i) { k.commit({fresh[i % 2].data(), copy.data(), sites, c, gate, 0.25f, bits.data()}); };
+  const auto call = [&](int i) {
+    k.commit({fresh[i % 2].data(), copy.data(), sites, c, gate, 0.25f, bits.data(), nullptr});
+  };
   char name[64];
   snprintf(name, sizeof(name), "commit %s %d/16", gate == rrm::Gate::kExact ? "exact" : "rms", changed);
   Report(name, c, sites, Time(call), 2.0 * sites * c);
@@ -109,7 +111,8 @@ void Planar(const Kernels& k, int c, int sites, rrm::Gate gate, int changed) {
   }
   std::vector<uint64_t> bits(sites / 64 + 1);
   const auto call = [&](int i) {
-    k.commit_planar({x[i % 2].data(), sites, planar.data(), sites, rows.data(), sites, c, gate, 0.25f, bits.data()});
+    k.commit_planar(
+        {x[i % 2].data(), sites, planar.data(), sites, rows.data(), sites, c, gate, 0.25f, bits.data(), nullptr});
   };
   char name[64];
   snprintf(name, sizeof(name), "commit_planar %s %d/16", gate == rrm::Gate::kExact ? "exact" : "rms", changed);

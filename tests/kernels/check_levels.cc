@@ -68,6 +68,29 @@ void CheckGemm(const Kernels& k, int sites, int c, int n) {
   Expect(k, "gemm", out[0], out[1], 1e-4f);
 }
 
+void CheckGemmAdd(const Kernels& k, int sites, int c, int n) {
+  const Floats map = Random(static_cast<size_t>(c) * 50), w = Random(static_cast<size_t>(3 * c) * n), bias = Random(n),
+               kept = Random(n);
+  const auto rows = Rows(map, 1, sites, c, 0);
+  const Kernels* tables[2] = {&k, &kReference};
+  Floats result[2];
+  for (int i = 0; i < 2; ++i) {
+    const size_t width = static_cast<size_t>(tables[i]->gemm_packed_floats(0, n));
+    Floats packed(static_cast<size_t>(tables[i]->gemm_packed_floats(3 * c, n))), out(width * sites);
+    std::vector<float*> outs;
+    for (int m = 0; m < sites; ++m) {
+      outs.push_back(&out[width * m]);
+      memcpy(outs.back(), kept.data(), sizeof(float) * n);
+    }
+    tables[i]->gemm_pack(w.data(), 3 * c, n, bias.data(), packed.data());
+    for (int part = 0; part < 2; ++part) {
+      tables[i]->gemm_add({rows.data(), outs.data(), sites, packed.data(), 3 * c, n, c, c, part, 2});
+    }
+    for (const float* row : outs) result[i].insert(result[i].end(), row, row + n);
+  }
+  Expect(k, "gemm_add", result[0], result[1], 1e-4f);
+}
+
 void CheckWindows(const Kernels& k, int sites, int c, int nulls) {
   const int taps = 1 + Below(70);
   const Floats map = Random(static_cast<size_t>(c) * 50), w = Random(static_cast<size_t>(taps) * c), bias = Random(c);
@@ -193,6 +216,7 @@ int main() {
       const int sites = 1 + Below(70);
       const int c = 1 + Below(round % 2 ? 70 : 9);
       CheckGemm(k, sites, c, 1 + Below(90));
+      CheckGemmAdd(k, sites, c, 1 + Below(90));
       CheckWindows(k, sites, c, round % 3 * 4);
       CheckRuns(k, sites, c);
       CheckElementwise(k, sites, c);

@@ -39,6 +39,7 @@ struct Data {
         held(fresh),
         planar(kSites * kMost),
         out(kSites * kMost),
+        sums(kSites),
         bytes(kSites * kMost, 7),
         bits(kSites / 64 + 1),
         lens(9) {
@@ -57,6 +58,7 @@ struct Data {
 
   Floats map, fresh, w, bias, held, planar, out, packed, wide;
   std::vector<const float*> rows;
+  std::vector<float*> sums;
   std::vector<uint8_t> bytes;
   std::vector<uint64_t> bits;
   std::vector<int32_t> lens, order;
@@ -65,6 +67,11 @@ struct Data {
 void Gemm(const rrm::Kernels& k, Data& d, int taps, const Floats& packed, int n, int sites) {
   for (int32_t& length : d.lens) length = 64;
   k.gemm({d.rows.data(), kSites, d.lens.data(), taps, sites, packed.data(), taps * 64, n, d.out.data(), n, nullptr});
+}
+
+void GemmAdd(const rrm::Kernels& k, Data& d, int taps, int sites) {
+  for (int m = 0; m < sites; ++m) d.sums[m] = &d.out[static_cast<size_t>(m) * 64];
+  k.gemm_add({d.rows.data(), d.sums.data(), sites, d.wide.data(), 576, 64, 64, taps * 64, 0, 1});
 }
 
 void Depthwise(const rrm::Kernels& k, Data& d, int taps, int c) {
@@ -81,7 +88,7 @@ void Activate(const rrm::Kernels& k, Data& d, rrm::Act kind) {
 }
 
 void Commit(const rrm::Kernels& k, Data& d, rrm::Gate gate) {
-  k.commit({d.fresh.data(), d.held.data(), kSites, 64, gate, 0.25f, d.bits.data()});
+  k.commit({d.fresh.data(), d.held.data(), kSites, 64, gate, 0.25f, d.bits.data(), nullptr});
 }
 
 void Planar(const rrm::Kernels& k, Data& d, rrm::Gate gate) {
@@ -96,6 +103,8 @@ void Planar(const rrm::Kernels& k, Data& d, rrm::Gate gate) {
   COUNT(gemm_pack_576x64, d.Pack(k, 576, 64))                                                                          \
   COUNT(gemm_3x3_64_to_64, Gemm(k, d, 9, d.wide, 64, kSites))                                                          \
   COUNT(gemm_3x3_64_to_64_one_site, Gemm(k, d, 9, d.wide, 64, 1))                                                      \
+  COUNT(gemm_add_one_tap_64_to_64, GemmAdd(k, d, 1, kSites))                                                           \
+  COUNT(gemm_add_three_taps_64_to_64, GemmAdd(k, d, 3, kSites))                                                        \
   COUNT(gemm_pack_64x256, d.Pack(k, 64, 256))                                                                          \
   COUNT(gemm_1x1_64_to_256, Gemm(k, d, 1, d.packed, 256, kSites))                                                      \
   COUNT(gemm_pack_64x1, d.Pack(k, 64, 1))                                                                              \

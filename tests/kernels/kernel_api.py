@@ -39,6 +39,7 @@ Activation = _struct("Activation", "kind:i a:f b:f slopes:p")
 GemmArgs = _struct(
     "GemmArgs", "rows:p rows_stride:l lens:p pieces:i sites:i packed:p k:i n:i out:p out_stride:l ahead:p"
 )
+GemmAddArgs = _struct("GemmAddArgs", "rows:p outs:p sites:i packed:p k:i n:i first:i count:i part:i parts:i")
 DepthwiseArgs = _struct("DepthwiseArgs", "rows:p rows_stride:l taps:i sites:i w:p bias:p c:i out:p out_stride:l")
 RunArgs = _struct(
     "RunArgs",
@@ -48,7 +49,7 @@ WindowArgs = _struct("WindowArgs", "rows:p rows_stride:l taps:i sites:i weights:
 BinaryArgs = _struct(
     "BinaryArgs", "op:i a:p a_stride:l a_wide:b b:p b_stride:l b_wide:b sites:i c:i out:p out_stride:l"
 )
-CommitArgs = _struct("CommitArgs", "fresh:p held:p sites:i c:i gate:i limit:f bits:p")
+CommitArgs = _struct("CommitArgs", "fresh:p held:p sites:i c:i gate:i limit:f bits:p deltas:p")
 CommitPlanarArgs = _struct(
     "CommitPlanarArgs", "x:p plane:l planar:p planar_plane:l held:p sites:i c:i gate:i limit:f bits:p"
 )
@@ -60,6 +61,7 @@ class Kernels(ct.Structure):
         ("gemm_packed_floats", ct.CFUNCTYPE(i64, i32, i32)),
         ("gemm_pack", ct.CFUNCTYPE(None, ptr, i32, i32, ptr, ptr)),
         ("gemm", ct.CFUNCTYPE(None, ct.POINTER(GemmArgs))),
+        ("gemm_add", ct.CFUNCTYPE(None, ct.POINTER(GemmAddArgs))),
         ("gemm_tile", i32),
         ("depthwise", ct.CFUNCTYPE(None, ct.POINTER(DepthwiseArgs))),
         ("depthwise_run", ct.CFUNCTYPE(None, ct.POINTER(RunArgs))),

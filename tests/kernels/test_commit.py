@@ -27,10 +27,31 @@ def commit(
     sites, c = fresh.shape
     fresh, held = guarded(fresh, shift), guarded(held, 3 - shift)
     bits = guarded(np.full((sites + 63) // 64, 0x5555555555555555, np.uint64))
-    count = table.commit(CommitArgs(address(fresh), address(held), sites, c, gate, limit, address(bits)))
+    count = table.commit(CommitArgs(address(fresh), address(held), sites, c, gate, limit, address(bits), None))
     flags = unpack(bits, sites)
     assert count == flags.sum()
     return flags, held.copy()
+
+
+def commit_deltas(
+    table: Kernels, fresh: np.ndarray, held: np.ndarray, gate: int, limit: float = 0.0, shift: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """As commit; what the rows changed by must be the differences of those that replaced."""
+    sites, c = fresh.shape
+    plain, after = commit(table, fresh, held, gate, limit, shift)
+    rows, kept = guarded(fresh, shift), guarded(held, 3 - shift)
+    bits = guarded(np.full((sites + 63) // 64, 0x5555555555555555, np.uint64))
+    deltas = guarded(np.full((plain.sum(), c), np.nan, np.float32))  # no room for more than what replaces
+    count = table.commit(
+        CommitArgs(address(rows), address(kept), sites, c, gate, limit, address(bits), address(deltas))
+    )
+    flags = unpack(bits, sites)
+    assert count == flags.sum()
+    assert (flags == plain).all()
+    assert same_bits(kept, after)
+    if gate != ALL:
+        assert np.array_equal(deltas, (fresh - held)[flags], equal_nan=True)
+    return flags, kept.copy()
 
 
 def commit_planar(
@@ -65,7 +86,7 @@ def frames(rng: np.random.Generator, sites: int, c: int, share: float) -> tuple[
     return fresh, held
 
 
-@pytest.mark.parametrize("run", [commit, commit_planar])
+@pytest.mark.parametrize("run", [commit, commit_deltas, commit_planar])
 @pytest.mark.parametrize("c", CHANNELS)
 def test_gates(level: Kernels, reference: Kernels, run, c: int) -> None:
     rng = np.random.default_rng(c)
@@ -103,7 +124,7 @@ def test_one_bit_anywhere(level: Kernels, run, data: st.DataObject) -> None:
     assert same_bits(after, held)
 
 
-@pytest.mark.parametrize("run", [commit, commit_planar])
+@pytest.mark.parametrize("run", [commit, commit_deltas, commit_planar])
 @pytest.mark.parametrize("c", [1, 3, 16, 21, 100])
 def test_nan_replaces_under_a_limit(level: Kernels, run, c: int) -> None:
     held = np.zeros((40, c), np.float32)
