@@ -358,6 +358,11 @@ CASES: list[Case] = [
     Case("GlobalAveragePool", (LARGE,), change="scatter"),
     Case("GlobalMaxPool", (ROWS,), change="scatter"),
     Case("GlobalMaxPool", ((2, 5, 6, 7),), change="pixel"),
+    # Functions of a site's channels.
+    *(Case("Softmax", (shape,), {"log": log}, change="scatter") for shape in (ROWS, WIDE) for log in (0, 1)),
+    Case("Softmax", (SMALL,), {"log": 0}, through="view", change="pixel"),
+    Case("Softmax", ((2, 4, 30, 21),), {"log": 0}, enter="channels_last", change="box"),
+    Case("Softmax", (LARGE,), {"log": 0}, change="all"),
     # Resize.
     *(
         resize(MAP, "nearest", transform, nearest, scales=(2.0, 2.0), change="scatter")

@@ -150,6 +150,7 @@ OPERATORS = {
     "AveragePool": _pool,
     "GlobalAveragePool": lambda b, case, inputs: b.add("GlobalAveragePool", inputs[0]),
     "GlobalMaxPool": lambda b, case, inputs: b.add("GlobalMaxPool", inputs[0]),
+    "Softmax": lambda b, case, inputs: b.add("LogSoftmax" if case.attributes["log"] else "Softmax", *inputs, axis=1),
     "Resize": _resize,
     "SpaceToDepth": lambda b, case, inputs: b.add("SpaceToDepth", inputs[0], **case.attributes),
     "DepthToSpace": lambda b, case, inputs: b.add("DepthToSpace", inputs[0], **case.attributes),

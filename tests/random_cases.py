@@ -147,6 +147,10 @@ def _gather(draw: st.DrawFn) -> Case:
     return Case("ChannelGather", (shape,), {"indices": indices})
 
 
+def _softmax(draw: st.DrawFn) -> Case:
+    return Case("Softmax", (_shape(draw),), {"log": draw(st.integers(0, 1))})
+
+
 def _resize(draw: st.DrawFn) -> Case:
     mode = draw(st.sampled_from(["nearest", "linear"]))
     transform = draw(st.sampled_from(["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"]))
@@ -196,6 +200,7 @@ RANDOM: dict[str, Callable[[st.DrawFn], Case]] = {
     "AveragePool": _pool("AveragePool"),
     "GlobalAveragePool": lambda draw: Case("GlobalAveragePool", (_shape(draw),)),
     "GlobalMaxPool": lambda draw: Case("GlobalMaxPool", (_shape(draw),)),
+    "Softmax": _softmax,
     "Resize": _resize,
     "SpaceToDepth": _space_to_depth,
     "DepthToSpace": _depth_to_space,

@@ -116,6 +116,7 @@ EXAMPLES: list[tuple[str, str, Build]] = [
     ("Gather", "Slice", with_map("Gather", [2, 3], dtype=np.int64, axis=1)),
     ("Gather", "ChannelGather", with_map("Gather", [3, 2], dtype=np.int64, axis=1)),
     *((op, op, with_map(op, kernel_shape=[2, 2])) for op in ("MaxPool", "AveragePool")),
+    *((op, "Softmax", with_map(op, axis=1)) for op in ("Softmax", "LogSoftmax")),
     ("Resize", "Resize", lambda n: n.add("Resize", n.input(shape=MAP), "", n.const([1, 1, 2, 2]), name="it")),
     ("Upsample", "Resize", with_map("Upsample", [1, 1, 2, 2])),
     *((op, op, with_map(op, blocksize=2)) for op in ("SpaceToDepth", "DepthToSpace")),

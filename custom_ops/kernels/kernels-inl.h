@@ -21,6 +21,7 @@
 #include "depthwise-inl.h"
 #include "commit-inl.h"
 #include "gemm-inl.h"
+#include "rows-inl.h"
 // clang-format on
 
 namespace rrm {
@@ -41,6 +42,7 @@ constexpr Kernels MakeTable(const char* name) {
       .window_weighted = WindowWeighted,
       .binary = Binary,
       .activate = Activate,
+      .softmax = Softmax,
       .commit = Commit,
       .commit_planar = CommitPlanar,
       .to_planar = ToPlanar,

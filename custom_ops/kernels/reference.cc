@@ -193,6 +193,20 @@ void Activate(float* x, int32_t sites, int32_t c, const Activation& act) {
   }
 }
 
+void Softmax(const RowArgs& g, bool log_of_it) {
+  for (int m = 0; m < g.sites; ++m) {
+    const float* x = g.rows + m * g.row_stride;
+    float max = -INFINITY;
+    for (int j = 0; j < g.c; ++j) max = Larger(max, x[j]);
+    double sum = 0.0;
+    for (int j = 0; j < g.c; ++j) sum += exp(static_cast<double>(x[j]) - static_cast<double>(max));
+    for (int j = 0; j < g.c; ++j) {
+      const double d = static_cast<double>(x[j]) - static_cast<double>(max);
+      g.out[static_cast<int64_t>(m) * g.c + j] = static_cast<float>(log_of_it ? d - log(sum) : exp(d) / sum);
+    }
+  }
+}
+
 bool Replaces(Gate gate, float limit, const float* fresh, int64_t fresh_step, const float* held, int64_t held_step,
               int c) {
   bool differs = false;
@@ -287,6 +301,7 @@ extern const Kernels kReference = {
     .window_weighted = WindowWeighted,
     .binary = Binary,
     .activate = Activate,
+    .softmax = Softmax,
     .commit = Commit,
     .commit_planar = CommitPlanar,
     .to_planar = ToPlanar,

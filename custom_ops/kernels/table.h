@@ -133,6 +133,17 @@ struct BinaryArgs {
   int64_t out_stride;
 };
 
+// Functions of a row's channels. Row m is c floats at rows + m * row_stride; its result is c floats at out + m * c.
+// Sums over channels: in ascending order where c is below two registers, else element j goes to accumulator j % width,
+// lanes added pairwise at the end.
+struct RowArgs {
+  const float* rows;
+  int64_t row_stride;
+  int32_t sites;
+  int32_t c;
+  float* out;
+};
+
 // Rows fresh[m] (m < sites, contiguous, c floats) against held[m] (contiguous, c floats). For each m that replaces its
 // held row, held is overwritten and bit m of bits (bit m % 64 of word m / 64) is set; other bits of the
 // ceil(sites / 64) words are cleared.
@@ -182,6 +193,9 @@ struct Kernels {
   void (*binary)(const BinaryArgs& args);
   // In place over rows x[sites][c], contiguous.
   void (*activate)(float* x, int32_t sites, int32_t c, const Activation& act);
+  // out[m][j] = exp(x - max) / sum of exp(x - max) over the row, or with `log` its logarithm. A row with a NaN, or with
+  // an infinite maximum, is all NaN.
+  void (*softmax)(const RowArgs& args, bool log);
   int64_t (*commit)(const CommitArgs& args);
   int64_t (*commit_planar)(const CommitPlanarArgs& args);
   // out[j * out_plane + m] = rows[m * row_stride + j], m < sites, j < c.

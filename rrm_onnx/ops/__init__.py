@@ -20,10 +20,12 @@ def reference_ops() -> list[type[OpRun]]:
     from rrm_onnx.ops.separable_conv import SeparableConv, SeparableConvAdd
     from rrm_onnx.ops.shape import MapShape
     from rrm_onnx.ops.shuffle import ChannelGather, DepthToSpace, SpaceToDepth
+    from rrm_onnx.ops.softmax import Softmax
     from rrm_onnx.ops.views import Concat, Slice
 
     return [
         *(Enter, EnterStream, Exit, MapShape, Concat, Slice, ChannelGather),
         *(Conv, ConvAdd, SeparableConv, SeparableConvAdd, ConvTranspose, Activation, Binary, BinaryConst),
-        *(MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, Resize, SpaceToDepth, DepthToSpace, Pad),
+        *(MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, Softmax),
+        *(Resize, SpaceToDepth, DepthToSpace, Pad),
     ]

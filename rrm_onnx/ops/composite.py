@@ -1,7 +1,8 @@
 """Operators that a graph may hold between normalise and emit, though the model's opset may not have them.
 
-Silu, HardSwish (with its alpha and beta) and Gelu stand for several nodes of the source. Where one of them stays
-dense, `expand` spells it out again in standard operators of any opset from 7 on.
+Silu, HardSwish (with its alpha and beta) and Gelu stand for several nodes of the source; Softmax and LogSoftmax, in
+this domain, are over the channels alone, which before opset 13 takes Transposes. Where one of them stays dense,
+`expand` spells it out again in standard operators of any opset from 7 on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from onnx import helper, numpy_helper
 COMPOSITE_DOMAIN = "rrm.composite"
 
 
-def expand(node: gs.Node) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+def expand(node: gs.Node, opset: int) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """Standard nodes and their initializers for a composite node. Inner names are `<node name>/<operator>`."""
     x, y, name = node.inputs[0].name, node.outputs[0].name, node.name
     initializers: list[onnx.TensorProto] = []
@@ -32,6 +33,12 @@ def expand(node: gs.Node) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]
         return str(made.output[0])
 
     nodes: list[onnx.NodeProto] = []
+    if node.op in ("Softmax", "LogSoftmax"):
+        if opset >= 13:
+            return [helper.make_node(node.op, [x], [y], name=name, axis=1)], []
+        turned = step(node.op, [step("Transpose", [x], perm=[0, 2, 3, 1])], axis=3)
+        nodes.append(helper.make_node("Transpose", [turned], [y], name=name, perm=[0, 3, 1, 2]))
+        return nodes, []
     if node.op == "Silu":
         gate = step("Sigmoid", [x])
     elif node.op == "HardSwish":

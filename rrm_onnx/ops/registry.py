@@ -15,6 +15,7 @@ from rrm_onnx.ops.pool import PoolRule
 from rrm_onnx.ops.resize import ResizeRule
 from rrm_onnx.ops.shape import ShapeRule
 from rrm_onnx.ops.shuffle import DepthToSpaceRule, GatherRule, SpaceToDepthRule
+from rrm_onnx.ops.softmax import SoftmaxRule
 from rrm_onnx.ops.views import ConcatRule, SliceRule, SplitRule
 
 ALL: tuple[OpRule, ...] = (
@@ -27,6 +28,7 @@ ALL: tuple[OpRule, ...] = (
     SplitRule(),
     PoolRule(),
     GlobalPoolRule(),
+    SoftmaxRule(),
     ResizeRule(),
     GatherRule(),
     SpaceToDepthRule(),

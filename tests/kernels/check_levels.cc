@@ -123,6 +123,12 @@ void CheckElementwise(const Kernels& k, int sites, int c) {
       Expect(k, "binary", out[0], out[1], 0);
     }
   }
+  for (const bool log : {false, true}) {
+    Floats out[2] = {Floats(n), Floats(n)};
+    k.softmax({a.data(), c, sites, c, out[0].data()}, log);
+    kReference.softmax({a.data(), c, sites, c, out[1].data()}, log);
+    Expect(k, "softmax", out[0], out[1], 2e-6f);
+  }
   for (int act = 0; act <= static_cast<int>(rrm::Act::kMish); ++act) {
     Floats x = a;
     for (float& v : x) v = act == static_cast<int>(rrm::Act::kSqrt) ? fabsf(v) : 8 * v;

@@ -1,0 +1,98 @@
+// softmax: functions of a row's channels. Narrow rows are turned into planes first, so that every lane is a site of its
+// own; wide rows are walked one by one.
+#pragma once
+
+namespace rrm {
+namespace RRM_LEVEL {
+namespace {
+
+// Rows below this go by planes: there the two transpositions cost less than lanes that stay empty and sums over lanes.
+constexpr int kNarrow = 2 * kLanes;
+
+// Sites per pass. Rows and planes are written and read in pieces of different width: a processor that waits until such
+// stores are done has them behind it by then.
+constexpr int kNarrowSites = 4 * kLanes;
+
+// The C library's logarithm, lane by lane: a row has one.
+inline Vec Log(Vec x) {
+  float lanes[kLanes];
+  Store(lanes, x);
+  for (int i = 0; i < kLanes; ++i) lanes[i] = __builtin_logf(lanes[i]);
+  return Load(lanes);
+}
+
+// kLanes sites at the planes' vector p, planes kNarrowSites apart, in place.
+template <bool kLog>
+inline void SoftmaxLanes(float* p, int c) {
+  Vec max = Load(p);
+  for (int j = 1; j < c; ++j) max = Max(max, Load(p + j * kNarrowSites));
+  Vec sum = Zero();
+  for (int j = 0; j < c; ++j) {
+    const Vec x = Sub(Load(p + j * kNarrowSites), max);
+    const Vec e = Exp(x);
+    Store(p + j * kNarrowSites, kLog ? x : e);
+    sum = Add(sum, e);
+  }
+  const Vec last = kLog ? Log(sum) : Div(Set(1.0f), sum);
+  for (int j = 0; j < c; ++j) {
+    const Vec x = Load(p + j * kNarrowSites);
+    Store(p + j * kNarrowSites, kLog ? Sub(x, last) : Mul(x, last));
+  }
+}
+
+template <bool kLog>
+inline void SoftmaxNarrow(const RowArgs& g) {
+  float planes[kNarrow * kNarrowSites];
+  for (int m = 0; m < g.sites; m += kNarrowSites) {
+    const int n = g.sites - m < kNarrowSites ? g.sites - m : kNarrowSites;
+    const int vecs = (n + kLanes - 1) / kLanes;
+    if (n % kLanes != 0) {  // the lanes past the last site
+      for (int j = 0; j < g.c; ++j) Store(planes + j * kNarrowSites + (vecs - 1) * kLanes, Zero());
+    }
+    TransposeBlocks(g.rows + m * g.row_stride, g.row_stride, n, g.c, planes, kNarrowSites);
+    for (int v = 0; v < vecs; ++v) SoftmaxLanes<kLog>(planes + v * kLanes, g.c);
+    TransposeBlocks(planes, kNarrowSites, g.c, n, g.out + static_cast<int64_t>(m) * g.c, g.c);
+  }
+}
+
+// A row of at least one vector.
+template <bool kLog>
+inline void SoftmaxRow(const float* x, int c, float* out) {
+  const int tail = c % kLanes, whole = c - tail;
+  Vec top = Load(x + c - kLanes);  // overlaps the others, which a maximum does not mind
+  for (int j = 0; j < whole; j += kLanes) top = Max(top, Load(x + j));
+  const Vec max = Set(MaxLane(top));
+  Vec acc = Zero();
+  for (int j = 0; j < whole; j += kLanes) {
+    const Vec e = Exp(Sub(Load(x + j), max));
+    Store(out + j, e);
+    acc = Add(acc, e);
+  }
+  if (tail != 0) {
+    StoreN(out + whole, Exp(Sub(LoadN(x + whole, tail), max)), tail);
+    acc = Add(acc, LoadN(out + whole, tail));
+  }
+  const Vec sum = Set(Sum(acc));
+  if (kLog) {
+    const Vec log = Log(sum);
+    MapSpan([=](Vec v, Vec) { return Sub(Sub(v, max), log); }, Wide{x}, Narrow{log}, c, out);
+  } else {
+    MapSpan(MulOp{}, Wide{out}, Narrow{Div(Set(1.0f), sum)}, c, out);
+  }
+}
+
+template <bool kLog>
+inline void SoftmaxAll(const RowArgs& g) {
+  if (g.c < kNarrow) return SoftmaxNarrow<kLog>(g);
+  for (int m = 0; m < g.sites; ++m)
+    SoftmaxRow<kLog>(g.rows + m * g.row_stride, g.c, g.out + static_cast<int64_t>(m) * g.c);
+}
+
+void Softmax(const RowArgs& g, bool log) {
+  if (g.sites <= 0 || g.c <= 0) return;
+  return log ? SoftmaxAll<true>(g) : SoftmaxAll<false>(g);
+}
+
+}  // namespace
+}  // namespace RRM_LEVEL
+}  // namespace rrm

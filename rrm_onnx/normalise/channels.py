@@ -1,0 +1,72 @@
+"""What works on the last axis of a map that is turned to NHWC works on the channels of the map itself.
+
+Transpose(NCHW -> NHWC), f over the last axis  ->  f over the channels, Transpose(NCHW -> NHWC)
+
+for f = Softmax, LogSoftmax. The Transpose then stands behind f, where it cancels against the one back, moves on, or
+becomes part of an Exit (layout.py). Over axis 1, Softmax means the same in every opset as an operator of
+`COMPOSITE_DOMAIN` only: before opset 13 an axis stands for itself and all behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx_graphsurgeon as gs
+
+from rrm_onnx.common import free_name, sole_reader
+from rrm_onnx.normalise.tools import retire
+from rrm_onnx.ops.composite import COMPOSITE_DOMAIN
+
+TO_NHWC, TO_NWHC = [0, 2, 3, 1], [0, 3, 2, 1]
+
+
+def over_channels(graph: gs.Graph, transpose: gs.Node, opset: int) -> bool:
+    """Swap a Transpose and the operator over the last axis that alone reads it; False where there is none."""
+    reader = sole_reader(graph, transpose.outputs[0])
+    if (
+        reader is None
+        or not reader.outputs
+        or reader.domain not in (None, "")
+        or not turns_channels_last(graph, transpose, reader)
+    ):
+        return False
+    if reader.op in ("Softmax", "LogSoftmax"):
+        if int(reader.attrs.get("axis", -1 if opset >= 13 else 1)) % 4 != 3:
+            return False
+        swap(graph, transpose, reader, reader.op)
+        return True
+    return False
+
+
+def turns_channels_last(graph: gs.Graph, transpose: gs.Node, reader: gs.Node) -> bool:
+    """Whether it turns NCHW to NHWC; or to NWHC, where a Transpose back stands behind the reader."""
+    perm = list(transpose.attrs.get("perm", ()))
+    if perm == TO_NHWC:
+        return True
+    back = sole_reader(graph, reader.outputs[0])
+    return perm == TO_NWHC and back is not None and list(back.attrs.get("perm", ())) == TO_NWHC
+
+
+def swap(
+    graph: gs.Graph,
+    transpose: gs.Node,
+    reader: gs.Node,
+    op: str,
+    more: Sequence[gs.Tensor] = (),
+    attrs: dict[str, Any] | None = None,
+    domain: str = COMPOSITE_DOMAIN,
+    channels: int | None = None,
+) -> None:
+    """`op`, with the name of `reader`, on the Transpose's input and `more`, then the Transpose.
+
+    channels: how many `op` gives, where they are others than its input's.
+    """
+    x, end = transpose.inputs[0], reader.outputs[0]
+    shape = None if x.shape is None else [n if i != 1 or channels is None else channels for i, n in enumerate(x.shape)]
+    inner = gs.Variable(free_name(f"{reader.name}/moved", graph.tensors()), end.dtype, shape)
+    name = reader.name
+    retire(reader)
+    reader.name = f"{name}/replaced"
+    graph.nodes.append(gs.Node(op, name, dict(attrs or {}), [x, *more], [inner], domain))
+    transpose.inputs, transpose.outputs = [inner], [end]

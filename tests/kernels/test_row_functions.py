@@ -1,0 +1,60 @@
+"""softmax: functions of a row's channels, for narrow rows (by planes) and wide ones (by lanes)."""
+
+import numpy as np
+import pytest
+from guarded import address, guarded, same_bits, spaced
+from kernel_api import Kernels, RowArgs
+
+CHANNELS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 19, 31, 32, 33, 47, 48, 63, 64, 65, 100, 129]
+SITES = [1, 2, 3, 15, 16, 17, 63, 64, 65, 150]
+
+
+def softmax(table: Kernels, rows: np.ndarray, log: bool = False, gap: int = 0, shift: int = 0) -> np.ndarray:
+    """Of rows [sites, c], which lie `gap` floats apart in guarded memory."""
+    sites, c = rows.shape
+    x = guarded(spaced(rows, c + gap), shift)
+    out = guarded(np.full((sites, c), np.nan, np.float32), shift)
+    table.softmax(RowArgs(address(x), c + gap, sites, c, address(out)), log)
+    return out.copy()
+
+
+def drawn(sites: int, c: int, size: float = 5.0) -> np.ndarray:
+    return (np.random.default_rng(c).standard_normal((sites, c)) * size).astype(np.float32)
+
+
+@pytest.mark.parametrize("log", [False, True], ids=["plain", "log"])
+@pytest.mark.parametrize("c", CHANNELS)
+def test_softmax(level: Kernels, reference: Kernels, c: int, log: bool) -> None:
+    for sites in SITES:
+        x = drawn(sites, c)
+        wide = x.astype(np.float64) - x.max(1, keepdims=True)
+        total = np.exp(wide).sum(1, keepdims=True)
+        want = wide - np.log(total) if log else np.exp(wide) / total
+        out = softmax(level, x, log, gap=sites % 3, shift=c % 4)
+        np.testing.assert_allclose(out, want, rtol=4e-6, atol=2e-6 if log else 1e-37)  # x - max is rounded
+        np.testing.assert_allclose(softmax(reference, x, log), want, rtol=1e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize("log", [False, True], ids=["plain", "log"])
+@pytest.mark.parametrize("c", CHANNELS)
+def test_a_row_has_the_same_bits_wherever_it_stands(level: Kernels, c: int, log: bool) -> None:
+    x = drawn(150, c)
+    whole = softmax(level, x, log)
+    for start, end in ((0, 1), (3, 20), (17, 150), (80, 81), (63, 130)):
+        assert same_bits(softmax(level, x[start:end], log, gap=start % 4, shift=start % 3), whole[start:end])
+
+
+@pytest.mark.parametrize("c", [2, 4, 19, 40])
+def test_softmax_at_the_ends_of_its_range(level: Kernels, c: int) -> None:
+    """Far below the maximum nothing is left; one NaN, or an infinite maximum, takes its own row and no other."""
+    x = np.zeros((6, c), np.float32)
+    x[0, 1:], x[1, 1:], x[2, 0] = -np.inf, -1000, 1000
+    x[3, -1], x[4, -1] = np.nan, np.inf
+    x[5] = -1e30
+    out = softmax(level, x)
+    first = np.eye(c, dtype=np.float32)[0]
+    assert same_bits(out[:3], np.stack([first] * 3))
+    assert np.isnan(out[3:5]).all()
+    np.testing.assert_allclose(out[5], 1 / c, rtol=1e-6)
+    log = softmax(level, x, log=True)
+    assert log[0, 0] == 0 and (log[0, 1:] == -np.inf).all() and (log[1, 1:] == -1000).all()
