@@ -223,6 +223,11 @@ def binary_const(
     return Case("BinaryConst", (shape,), {"op": op, "reverse": reverse, **(act or activation())}, ((c,),), **kw)
 
 
+def layer_norm(shape: tuple[int, ...], epsilon: float = 1e-5, **kw: Any) -> Case:
+    c = shape[1]
+    return Case("LayerNormalization", (shape,), {"epsilon": epsilon}, ((c,), (c,)), **kw)
+
+
 # --- the table --------------------------------------------------------------------------------------------------------
 
 SMALL = (1, 5, 7, 6)
@@ -363,6 +368,10 @@ CASES: list[Case] = [
     Case("Softmax", (SMALL,), {"log": 0}, through="view", change="pixel"),
     Case("Softmax", ((2, 4, 30, 21),), {"log": 0}, enter="channels_last", change="box"),
     Case("Softmax", (LARGE,), {"log": 0}, change="all"),
+    *(layer_norm(shape, change="scatter") for shape in (SMALL, ROWS, WIDE)),
+    layer_norm(WIDE, through="view", change="pixel"),
+    layer_norm((2, 33, 9, 8), epsilon=1e-2, enter="channels_last", change="box"),
+    layer_norm(LARGE, change="all"),
     # Resize.
     *(
         resize(MAP, "nearest", transform, nearest, scales=(2.0, 2.0), change="scatter")

@@ -113,6 +113,12 @@ def _pool(b: Builder, case: Case, inputs: list[str]) -> str:
     return b.add(case.op, inputs[0], **_window(case.attributes, *more))
 
 
+def _layer_norm(b: Builder, case: Case, inputs: list[str]) -> str:
+    turned = b.add("Transpose", inputs[0], perm=[0, 2, 3, 1])
+    y = b.add("LayerNormalization", turned, *(b.const(v) for v in constants_of(case)), **case.attributes)
+    return b.add("Transpose", y, perm=[0, 3, 1, 2])
+
+
 def _resize(b: Builder, case: Case, inputs: list[str]) -> str:
     a = case.attributes
     modes = {k: a[k] for k in ("mode", "coordinate_transformation_mode", "nearest_mode")}
@@ -151,6 +157,7 @@ OPERATORS = {
     "GlobalAveragePool": lambda b, case, inputs: b.add("GlobalAveragePool", inputs[0]),
     "GlobalMaxPool": lambda b, case, inputs: b.add("GlobalMaxPool", inputs[0]),
     "Softmax": lambda b, case, inputs: b.add("LogSoftmax" if case.attributes["log"] else "Softmax", *inputs, axis=1),
+    "LayerNormalization": _layer_norm,
     "Resize": _resize,
     "SpaceToDepth": lambda b, case, inputs: b.add("SpaceToDepth", inputs[0], **case.attributes),
     "DepthToSpace": lambda b, case, inputs: b.add("DepthToSpace", inputs[0], **case.attributes),

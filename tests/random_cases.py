@@ -16,6 +16,7 @@ from cases import (
     binary_const,
     conv,
     conv_transpose,
+    layer_norm,
     pad,
     pool,
     resize,
@@ -151,6 +152,11 @@ def _softmax(draw: st.DrawFn) -> Case:
     return Case("Softmax", (_shape(draw),), {"log": draw(st.integers(0, 1))})
 
 
+def _layer_norm(draw: st.DrawFn) -> Case:
+    """A large epsilon: where the channels of a site happen to be all but equal, rounding would decide."""
+    return layer_norm(_shape(draw), draw(st.sampled_from([0.01, 1.0])))
+
+
 def _resize(draw: st.DrawFn) -> Case:
     mode = draw(st.sampled_from(["nearest", "linear"]))
     transform = draw(st.sampled_from(["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"]))
@@ -201,6 +207,7 @@ RANDOM: dict[str, Callable[[st.DrawFn], Case]] = {
     "GlobalAveragePool": lambda draw: Case("GlobalAveragePool", (_shape(draw),)),
     "GlobalMaxPool": lambda draw: Case("GlobalMaxPool", (_shape(draw),)),
     "Softmax": _softmax,
+    "LayerNormalization": _layer_norm,
     "Resize": _resize,
     "SpaceToDepth": _space_to_depth,
     "DepthToSpace": _depth_to_space,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import pytest
 from models import Net
 from normalised import between, same_function
@@ -52,3 +56,99 @@ def test_softmax_of_a_map_turned_for_good_stays(alone: None) -> None:
     t = net.add("Transpose", net.conv(net.input(), 8), perm=TO_NWHC)
     net.output(net.add("Transpose", net.add("Softmax", t, axis=3), perm=TO_NHWC, out="y"))
     assert same_function(net.model())["Transpose"] == 2
+
+
+# --- LayerNormalization
+
+
+def reduced(n: Net, x: str, axis: int) -> str:
+    if n.opset >= 18:
+        return n.add("ReduceMean", x, n.const([axis], np.int64))
+    return n.add("ReduceMean", x, axes=[axis])
+
+
+def spelled(n: Net, x: str, axis: int, square: str = "Pow", inverse: bool = False, affine: bool = True) -> str:
+    """As exporters write it, each difference from the mean by a node of its own."""
+    mean = reduced(n, x, axis)
+    d, again = n.add("Sub", x, mean), n.add("Sub", x, mean)
+    squared = n.add("Pow", again, n.const(2.0)) if square == "Pow" else n.add("Mul", again, again)
+    root = n.add("Sqrt", n.add("Add", reduced(n, squared, axis), n.const(1e-3)))
+    y = n.add("Mul", n.add("Reciprocal", root), d) if inverse else n.add("Div", d, root)
+    if not affine:
+        return y
+    shape = (8, 1, 1) if axis in (1, -3) else (8,)
+    scale, bias = (n.const(n.rng.normal(1, 0.3, shape)) for _ in range(2))
+    return n.add("Add", bias, n.add("Mul", y, scale))
+
+
+def turned(n: Net, x: str, build: Callable[[Net, str], str]) -> str:
+    return n.add("Transpose", build(n, n.add("Transpose", x, perm=TO_NHWC)), perm=TO_NCHW)
+
+
+@pytest.mark.parametrize("opset", [11, 13, 17, 18])
+@pytest.mark.parametrize("axis", [1, -3])
+def test_layer_norm_over_channels(opset: int, axis: int) -> None:
+    model = between(lambda n, x: spelled(n, x, axis), opset)
+    assert same_function(model) == {"Conv": 2, "LayerNormalization": 1}
+
+
+@pytest.mark.parametrize("how", [{"square": "Mul"}, {"inverse": True}, {"affine": False}])
+def test_layer_norm_in_other_words(how: dict[str, Any]) -> None:
+    model = between(lambda n, x: spelled(n, x, 1, **how))
+    assert same_function(model) == {"Conv": 2, "LayerNormalization": 1}
+
+
+@pytest.mark.parametrize("opset", [13, 17, 18])
+@pytest.mark.parametrize("axis", [3, -1])
+def test_layer_norm_of_a_turned_map(opset: int, axis: int) -> None:
+    model = between(lambda n, x: turned(n, x, lambda n, t: spelled(n, t, axis)), opset)
+    assert same_function(model) == {"Conv": 2, "LayerNormalization": 1}
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_onnx_layer_norm_of_a_turned_map(bias: bool) -> None:
+    def build(n: Net, t: str) -> str:
+        return n.add("LayerNormalization", t, *(n.const(n.rng.normal(1, 0.3, 8)) for _ in range(1 + bias)), axis=-1)
+
+    model = between(lambda n, x: turned(n, x, build), 17)
+    assert same_function(model) == {"Conv": 2, "LayerNormalization": 1}
+
+
+@pytest.mark.parametrize("opset", [13, 17])
+def test_layer_norm_that_stays_turned_is_spelled_out_again(alone: None, opset: int) -> None:
+    """Behind a Reshape nothing is known of a map: it stays dense, over the last axis."""
+    net = Net(opset)
+    t = net.add("Reshape", net.conv(net.input(), 8), net.const([1, 16, 16, 8], np.int64))
+    net.output(net.add("Relu", spelled(net, t, 3), out="y"))
+    assert same_function(net.model())["LayerNormalization"] == 1
+
+
+def test_norms_that_differ_stay() -> None:
+    """Over other axes for mean and variance; of another x; a deviation that is something else."""
+
+    def axes(n: Net, x: str) -> str:
+        d = n.add("Sub", x, reduced(n, x, 1))
+        v = reduced(n, n.add("Mul", d, d), 3)
+        return n.add("Div", d, n.add("Sqrt", n.add("Add", v, n.const(1e-3))))
+
+    def other(n: Net, x: str) -> str:
+        y = n.add("Relu", x)
+        d, e = n.add("Sub", x, reduced(n, x, 1)), n.add("Sub", y, reduced(n, y, 1))
+        return n.add("Div", d, n.add("Sqrt", n.add("Add", reduced(n, n.add("Mul", e, e), 1), n.const(1e-3))))
+
+    def plain(n: Net, x: str) -> str:
+        d = n.add("Sub", x, reduced(n, x, 1))
+        return n.add("Div", d, n.add("Add", reduced(n, n.add("Mul", d, d), 1), n.const(1e-3)))
+
+    for build in (axes, other, plain):
+        assert same_function(between(build))["LayerNormalization"] == 0
+
+
+def test_what_else_is_read_of_a_norm_stays_beside_it() -> None:
+    net = Net(13)
+    x = net.conv(net.input(), 8)
+    d = net.add("Sub", x, reduced(net, x, 1), out="d")
+    root = net.add("Sqrt", net.add("Add", reduced(net, net.add("Mul", d, d), 1), net.const(1e-3)))
+    net.output(net.add("Relu", net.add("Div", d, root), out="y"))
+    net.output(d)
+    assert same_function(net.model()) == {"Conv": 1, "LayerNormalization": 1, "Relu": 1, "ReduceMean": 1, "Sub": 1}

@@ -110,6 +110,12 @@ REFUSALS: list[tuple[str, str, Build, int]] = [
     ("step", "step 2", lambda n: n.add("Slice", n.input(), i64(n, 0), i64(n, 3), i64(n, 1), i64(n, 2), name="it"), 17),
     ("axis", "axis -1", lambda n: n.add("Softmax", n.input(), name="it"), 17),
     ("axis", "before opset 13", lambda n: n.add("LogSoftmax", n.input(), axis=1, name="it"), 11),
+    (
+        "axis",
+        "over axis 3 and all behind it",
+        lambda n: n.add("LayerNormalization", n.input(), n.const(np.ones(16)), name="it"),
+        17,
+    ),
     ("axis", "axis 0", lambda n: n.add("Split", n.input(shape=(2, 3, 4, 4)), outputs=["a", "b"], name="it"), 17),
     (
         "indices",

@@ -43,6 +43,7 @@ constexpr Kernels MakeTable(const char* name) {
       .binary = Binary,
       .activate = Activate,
       .softmax = Softmax,
+      .layer_norm = LayerNorm,
       .commit = Commit,
       .commit_planar = CommitPlanar,
       .to_planar = ToPlanar,

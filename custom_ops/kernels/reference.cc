@@ -207,6 +207,24 @@ void Softmax(const RowArgs& g, bool log_of_it) {
   }
 }
 
+void LayerNorm(const RowArgs& g, const float* scale, const float* bias, float epsilon) {
+  for (int m = 0; m < g.sites; ++m) {
+    const float* x = g.rows + m * g.row_stride;
+    double mean = 0.0, variance = 0.0;
+    for (int j = 0; j < g.c; ++j) mean += static_cast<double>(x[j]) / g.c;
+    for (int j = 0; j < g.c; ++j) {
+      const double d = static_cast<double>(x[j]) - mean;
+      variance += d * d / g.c;
+    }
+    const double factor = 1.0 / sqrt(variance + static_cast<double>(epsilon));
+    for (int j = 0; j < g.c; ++j) {
+      const double y = (static_cast<double>(x[j]) - mean) * factor;
+      g.out[static_cast<int64_t>(m) * g.c + j] =
+          static_cast<float>(y * static_cast<double>(scale[j]) + static_cast<double>(bias[j]));
+    }
+  }
+}
+
 bool Replaces(Gate gate, float limit, const float* fresh, int64_t fresh_step, const float* held, int64_t held_step,
               int c) {
   bool differs = false;
@@ -302,6 +320,7 @@ extern const Kernels kReference = {
     .binary = Binary,
     .activate = Activate,
     .softmax = Softmax,
+    .layer_norm = LayerNorm,
     .commit = Commit,
     .commit_planar = CommitPlanar,
     .to_planar = ToPlanar,

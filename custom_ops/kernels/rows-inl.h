@@ -1,5 +1,5 @@
-// softmax: functions of a row's channels. Narrow rows are turned into planes first, so that every lane is a site of its
-// own; wide rows are walked one by one.
+// softmax, layer_norm: functions of a row's channels. In softmax narrow rows are turned into planes first, so that
+// every lane is a site of its own.
 #pragma once
 
 namespace rrm {
@@ -91,6 +91,41 @@ inline void SoftmaxAll(const RowArgs& g) {
 void Softmax(const RowArgs& g, bool log) {
   if (g.sites <= 0 || g.c <= 0) return;
   return log ? SoftmaxAll<true>(g) : SoftmaxAll<false>(g);
+}
+
+// One row, by lanes.
+inline void LayerNormRow(const float* x, int c, const float* scale, const float* bias, float epsilon, float* out) {
+  const int tail = c % kLanes, whole = c - tail;
+  Vec acc = Zero();
+  for (int j = 0; j < whole; j += kLanes) acc = Add(acc, Load(x + j));
+  if (tail != 0) acc = Add(acc, LoadN(x + whole, tail));
+  const Vec mean = Set(Sum(acc) / static_cast<float>(c));
+  acc = Zero();
+  for (int j = 0; j < whole; j += kLanes) {
+    const Vec d = Sub(Load(x + j), mean);
+    Store(out + j, d);
+    acc = Fma(d, d, acc);
+  }
+  if (tail != 0) {
+    StoreN(out + whole, Sub(LoadN(x + whole, tail), mean), tail);
+    const Vec d = LoadN(out + whole, tail);
+    acc = Fma(d, d, acc);
+  }
+  const Vec variance = Set(Sum(acc) / static_cast<float>(c) + epsilon);
+  const Vec factor = Div(Set(1.0f), Sqrt(variance));
+  for (int j = 0; j < whole; j += kLanes) {
+    Store(out + j, Fma(Mul(Load(out + j), factor), Load(scale + j), Load(bias + j)));
+  }
+  if (tail != 0) {
+    const Vec y = Mul(LoadN(out + whole, tail), factor);
+    StoreN(out + whole, Fma(y, LoadN(scale + whole, tail), LoadN(bias + whole, tail)), tail);
+  }
+}
+
+void LayerNorm(const RowArgs& g, const float* scale, const float* bias, float epsilon) {
+  for (int m = 0; m < g.sites; ++m) {
+    LayerNormRow(g.rows + m * g.row_stride, g.c, scale, bias, epsilon, g.out + static_cast<int64_t>(m) * g.c);
+  }
 }
 
 }  // namespace

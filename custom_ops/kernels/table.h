@@ -134,8 +134,8 @@ struct BinaryArgs {
 };
 
 // Functions of a row's channels. Row m is c floats at rows + m * row_stride; its result is c floats at out + m * c.
-// Sums over channels: in ascending order where c is below two registers, else element j goes to accumulator j % width,
-// lanes added pairwise at the end.
+// Sums over channels: element j goes to accumulator j % width, lanes added pairwise at the end; in softmax in ascending
+// order where c is below two registers.
 struct RowArgs {
   const float* rows;
   int64_t row_stride;
@@ -196,6 +196,8 @@ struct Kernels {
   // out[m][j] = exp(x - max) / sum of exp(x - max) over the row, or with `log` its logarithm. A row with a NaN, or with
   // an infinite maximum, is all NaN.
   void (*softmax)(const RowArgs& args, bool log);
+  // out[m][j] = (x - mean) / sqrt(mean of (x - mean)^2 + epsilon) * scale[j] + bias[j], means over the row.
+  void (*layer_norm)(const RowArgs& args, const float* scale, const float* bias, float epsilon);
   int64_t (*commit)(const CommitArgs& args);
   int64_t (*commit_planar)(const CommitPlanarArgs& args);
   // out[j * out_plane + m] = rows[m * row_stride + j], m < sites, j < c.

@@ -18,6 +18,7 @@ from rrm_onnx.normalise.focus import join_focus
 from rrm_onnx.normalise.fold import fold
 from rrm_onnx.normalise.forward import fold_forward
 from rrm_onnx.normalise.inputs import name_nodes, set_input_shapes, strip_initializers
+from rrm_onnx.normalise.layer_norm import join_layer_norms
 from rrm_onnx.normalise.layout import move_transposes
 from rrm_onnx.normalise.points import lift_points
 from rrm_onnx.normalise.rearrange import join_shuffles
@@ -32,6 +33,7 @@ STEPS = (
     respell,
     join_focus,
     join_shuffles,
+    join_layer_norms,
     move_transposes,
     turn_rows,
     fold_affine,

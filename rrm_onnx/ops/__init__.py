@@ -14,6 +14,7 @@ def reference_ops() -> list[type[OpRun]]:
     from rrm_onnx.ops.elementwise import Binary, BinaryConst
     from rrm_onnx.ops.enter_exit import Enter, EnterStream, Exit
     from rrm_onnx.ops.global_pool import GlobalAveragePool, GlobalMaxPool
+    from rrm_onnx.ops.layer_norm import LayerNormalization
     from rrm_onnx.ops.pad import Pad
     from rrm_onnx.ops.pool import AveragePool, MaxPool
     from rrm_onnx.ops.resize import Resize
@@ -26,6 +27,6 @@ def reference_ops() -> list[type[OpRun]]:
     return [
         *(Enter, EnterStream, Exit, MapShape, Concat, Slice, ChannelGather),
         *(Conv, ConvAdd, SeparableConv, SeparableConvAdd, ConvTranspose, Activation, Binary, BinaryConst),
-        *(MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, Softmax),
+        *(MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, Softmax, LayerNormalization),
         *(Resize, SpaceToDepth, DepthToSpace, Pad),
     ]

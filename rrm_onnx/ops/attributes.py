@@ -15,6 +15,7 @@ ATTRIBUTES: Mapping[str, str] = {
     "count_include_pad": "1: padding counts in the mean",
     "dilations": "steps within the window, over height and width",
     "end": "the channel behind the last one",
+    "epsilon": "what is added to the variance",
     "group": "into how many groups channels and outputs are cut",
     "indices": "the input channel of each output channel",
     "inner_activation": "the function of each element between the two convolutions",

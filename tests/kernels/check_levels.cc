@@ -129,6 +129,10 @@ void CheckElementwise(const Kernels& k, int sites, int c) {
     kReference.softmax({a.data(), c, sites, c, out[1].data()}, log);
     Expect(k, "softmax", out[0], out[1], 2e-6f);
   }
+  Floats norm[2] = {Floats(n), Floats(n)};
+  k.layer_norm({a.data(), c, sites, c, norm[0].data()}, slopes.data(), b.data(), 0.1f);
+  kReference.layer_norm({a.data(), c, sites, c, norm[1].data()}, slopes.data(), b.data(), 0.1f);
+  Expect(k, "layer_norm", norm[0], norm[1], 1e-5f);
   for (int act = 0; act <= static_cast<int>(rrm::Act::kMish); ++act) {
     Floats x = a;
     for (float& v : x) v = act == static_cast<int>(rrm::Act::kSqrt) ? fabsf(v) : 8 * v;

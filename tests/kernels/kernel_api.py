@@ -70,6 +70,7 @@ class Kernels(ct.Structure):
         ("binary", ct.CFUNCTYPE(None, ct.POINTER(BinaryArgs))),
         ("activate", ct.CFUNCTYPE(None, ptr, i32, i32, ct.POINTER(Activation))),
         ("softmax", ct.CFUNCTYPE(None, ct.POINTER(RowArgs), ct.c_bool)),
+        ("layer_norm", ct.CFUNCTYPE(None, ct.POINTER(RowArgs), ptr, ptr, f32)),
         ("commit", ct.CFUNCTYPE(i64, ct.POINTER(CommitArgs))),
         ("commit_planar", ct.CFUNCTYPE(i64, ct.POINTER(CommitPlanarArgs))),
         ("to_planar", ct.CFUNCTYPE(None, ptr, i64, i32, i32, ptr, i64)),

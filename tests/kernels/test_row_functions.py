@@ -1,4 +1,4 @@
-"""softmax: functions of a row's channels, for narrow rows (by planes) and wide ones (by lanes)."""
+"""softmax, layer_norm: functions of a row's channels, for narrow rows (by planes) and wide ones (by lanes)."""
 
 import numpy as np
 import pytest
@@ -15,6 +15,14 @@ def softmax(table: Kernels, rows: np.ndarray, log: bool = False, gap: int = 0, s
     x = guarded(spaced(rows, c + gap), shift)
     out = guarded(np.full((sites, c), np.nan, np.float32), shift)
     table.softmax(RowArgs(address(x), c + gap, sites, c, address(out)), log)
+    return out.copy()
+
+
+def layer_norm(table: Kernels, rows: np.ndarray, scale: np.ndarray, bias: np.ndarray, gap: int = 0) -> np.ndarray:
+    sites, c = rows.shape
+    x, scale, bias = guarded(spaced(rows, c + gap), c % 4), guarded(scale, 1), guarded(bias)
+    out = guarded(np.full((sites, c), np.nan, np.float32), gap)
+    table.layer_norm(RowArgs(address(x), c + gap, sites, c, address(out)), address(scale), address(bias), 1e-3)
     return out.copy()
 
 
@@ -58,3 +66,19 @@ def test_softmax_at_the_ends_of_its_range(level: Kernels, c: int) -> None:
     np.testing.assert_allclose(out[5], 1 / c, rtol=1e-6)
     log = softmax(level, x, log=True)
     assert log[0, 0] == 0 and (log[0, 1:] == -np.inf).all() and (log[1, 1:] == -1000).all()
+
+
+@pytest.mark.parametrize("c", CHANNELS)
+def test_layer_norm(level: Kernels, reference: Kernels, c: int) -> None:
+    x, scale, bias = drawn(40, c), drawn(1, c)[0], drawn(2, c)[1]
+    x[7] = 3  # no variance at all
+    x[8] += 100
+    wide = x.astype(np.float64) - x.mean(1, keepdims=True, dtype=np.float64)
+    want = wide / np.sqrt(np.square(wide).mean(1, keepdims=True) + np.float32(1e-3)) * scale + bias
+    out = layer_norm(level, x, scale, bias, gap=3)
+    # a row far from zero loses what its mean has above its deviation
+    bound = 2e-6 * (1 + np.abs(x).max(1, keepdims=True)) * (np.abs(scale) * 3 + np.abs(bias) + 1)
+    assert (np.abs(out - want) <= bound).all()
+    assert (np.abs(layer_norm(reference, x, scale, bias) - want) <= 1e-6 * (np.abs(want) + np.abs(bias) + 1)).all()
+    for start, end in ((0, 1), (5, 20), (39, 40)):
+        assert same_bits(layer_norm(level, x[start:end], scale, bias, gap=start % 4), out[start:end])
