@@ -228,6 +228,11 @@ def layer_norm(shape: tuple[int, ...], epsilon: float = 1e-5, **kw: Any) -> Case
     return Case("LayerNormalization", (shape,), {"epsilon": epsilon}, ((c,), (c,)), **kw)
 
 
+def lrn(shape: tuple[int, ...], size: int, beta: float = 0.75, bias: float = 1.0, **kw: Any) -> Case:
+    """A large alpha, so that the squares count."""
+    return Case("LRN", (shape,), {"size": size, "alpha": 0.5, "beta": beta, "bias": bias}, **kw)
+
+
 # --- the table --------------------------------------------------------------------------------------------------------
 
 SMALL = (1, 5, 7, 6)
@@ -372,6 +377,10 @@ CASES: list[Case] = [
     layer_norm(WIDE, through="view", change="pixel"),
     layer_norm((2, 33, 9, 8), epsilon=1e-2, enter="channels_last", change="box"),
     layer_norm(LARGE, change="all"),
+    *(lrn(shape, 5, change="scatter") for shape in (SMALL, ROWS, WIDE)),
+    lrn(WIDE, 9, beta=0.5, through="view", change="pixel"),
+    lrn((2, 33, 9, 8), 3, beta=0.6, bias=2.0, enter="channels_last", change="box"),
+    lrn(LARGE, 5, change="all"),
     # Resize.
     *(
         resize(MAP, "nearest", transform, nearest, scales=(2.0, 2.0), change="scatter")

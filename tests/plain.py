@@ -158,6 +158,7 @@ OPERATORS = {
     "GlobalMaxPool": lambda b, case, inputs: b.add("GlobalMaxPool", inputs[0]),
     "Softmax": lambda b, case, inputs: b.add("LogSoftmax" if case.attributes["log"] else "Softmax", *inputs, axis=1),
     "LayerNormalization": _layer_norm,
+    "LRN": lambda b, case, inputs: b.add("LRN", *inputs, **case.attributes),
     "Resize": _resize,
     "SpaceToDepth": lambda b, case, inputs: b.add("SpaceToDepth", inputs[0], **case.attributes),
     "DepthToSpace": lambda b, case, inputs: b.add("DepthToSpace", inputs[0], **case.attributes),

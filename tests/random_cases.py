@@ -17,6 +17,7 @@ from cases import (
     conv,
     conv_transpose,
     layer_norm,
+    lrn,
     pad,
     pool,
     resize,
@@ -157,6 +158,12 @@ def _layer_norm(draw: st.DrawFn) -> Case:
     return layer_norm(_shape(draw), draw(st.sampled_from([0.01, 1.0])))
 
 
+def _lrn(draw: st.DrawFn) -> Case:
+    """Windows of an odd number of channels: onnxruntime has no others."""
+    size, beta = draw(st.sampled_from([1, 3, 5, 11])), draw(st.sampled_from([0.5, 0.75, 1.3]))
+    return lrn(_shape(draw), size, beta, draw(st.sampled_from([1.0, 2.0])))
+
+
 def _resize(draw: st.DrawFn) -> Case:
     mode = draw(st.sampled_from(["nearest", "linear"]))
     transform = draw(st.sampled_from(["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"]))
@@ -208,6 +215,7 @@ RANDOM: dict[str, Callable[[st.DrawFn], Case]] = {
     "GlobalMaxPool": lambda draw: Case("GlobalMaxPool", (_shape(draw),)),
     "Softmax": _softmax,
     "LayerNormalization": _layer_norm,
+    "LRN": _lrn,
     "Resize": _resize,
     "SpaceToDepth": _space_to_depth,
     "DepthToSpace": _depth_to_space,

@@ -44,6 +44,7 @@ constexpr Kernels MakeTable(const char* name) {
       .activate = Activate,
       .softmax = Softmax,
       .layer_norm = LayerNorm,
+      .lrn = Lrn,
       .commit = Commit,
       .commit_planar = CommitPlanar,
       .to_planar = ToPlanar,

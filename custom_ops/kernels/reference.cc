@@ -225,6 +225,21 @@ void LayerNorm(const RowArgs& g, const float* scale, const float* bias, float ep
   }
 }
 
+void Lrn(const RowArgs& g, const LrnParameters& p) {
+  for (int m = 0; m < g.sites; ++m) {
+    const float* x = g.rows + m * g.row_stride;
+    for (int j = 0; j < g.c; ++j) {
+      double sum = 0.0;
+      for (int i = j - (p.size - 1) / 2; i <= j + p.size / 2; ++i) {
+        if (i >= 0 && i < g.c) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+      }
+      const double s = static_cast<double>(p.bias) + static_cast<double>(p.alpha) / p.size * sum;
+      g.out[static_cast<int64_t>(m) * g.c + j] =
+          static_cast<float>(static_cast<double>(x[j]) / pow(s, static_cast<double>(p.beta)));
+    }
+  }
+}
+
 bool Replaces(Gate gate, float limit, const float* fresh, int64_t fresh_step, const float* held, int64_t held_step,
               int c) {
   bool differs = false;
@@ -321,6 +336,7 @@ extern const Kernels kReference = {
     .activate = Activate,
     .softmax = Softmax,
     .layer_norm = LayerNorm,
+    .lrn = Lrn,
     .commit = Commit,
     .commit_planar = CommitPlanar,
     .to_planar = ToPlanar,

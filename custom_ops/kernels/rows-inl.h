@@ -1,4 +1,4 @@
-// softmax, layer_norm: functions of a row's channels. In softmax narrow rows are turned into planes first, so that
+// softmax, layer_norm, lrn: functions of a row's channels. In softmax narrow rows are turned into planes first, so that
 // every lane is a site of its own.
 #pragma once
 
@@ -126,6 +126,59 @@ void LayerNorm(const RowArgs& g, const float* scale, const float* bias, float ep
   for (int m = 0; m < g.sites; ++m) {
     LayerNormRow(g.rows + m * g.row_stride, g.c, scale, bias, epsilon, g.out + static_cast<int64_t>(m) * g.c);
   }
+}
+
+// x / s^beta; the usual powers by square roots.
+struct OverAny {
+  Vec beta;
+  Vec operator()(Vec x, Vec s) const { return Div(x, PowOp{}(s, beta)); }
+};
+struct OverThreeQuarters {
+  Vec operator()(Vec x, Vec s) const {
+    const Vec root = Sqrt(s);
+    return Div(x, Mul(root, Sqrt(root)));
+  }
+};
+struct OverRoot {
+  Vec operator()(Vec x, Vec s) const { return Div(x, Sqrt(s)); }
+};
+
+// Outputs at a time: their squares, and those around them, lie in a buffer with zeros past the row's ends.
+constexpr int kLrnChunk = 256;
+
+template <class Over>
+inline void LrnChunk(const float* x, int c, int first, int n, const LrnParameters& p, Over over, float* out) {
+  float squares[kLrnChunk + kMostLrn - 1];
+  const int lowest = first - (p.size - 1) / 2, count = n + p.size - 1;
+  const int begin = lowest < 0 ? 0 : lowest, end = lowest + count < c ? lowest + count : c;
+  for (int i = 0; i < begin - lowest; ++i) squares[i] = 0.0f;
+  MapSpan(MulOp{}, Wide{x + begin}, Wide{x + begin}, end - begin, squares + begin - lowest);
+  for (int i = end - lowest; i < count; ++i) squares[i] = 0.0f;
+  const Vec factor = Set(p.alpha / static_cast<float>(p.size));
+  const Vec bias = Set(p.bias);
+  for (int i = 0; i < n; i += kLanes) {
+    const int lanes = n - i < kLanes ? n - i : kLanes;
+    Vec sum = LoadN(squares + i, lanes);
+    for (int t = 1; t < p.size; ++t) sum = Add(sum, LoadN(squares + i + t, lanes));
+    StoreN(out + first + i, over(LoadN(x + first + i, lanes), Fma(sum, factor, bias)), lanes);
+  }
+}
+
+template <class Over>
+inline void LrnRows(const RowArgs& g, const LrnParameters& p, Over over) {
+  for (int m = 0; m < g.sites; ++m) {
+    const float* x = g.rows + m * g.row_stride;
+    for (int j = 0; j < g.c; j += kLrnChunk) {
+      const int n = g.c - j < kLrnChunk ? g.c - j : kLrnChunk;
+      LrnChunk(x, g.c, j, n, p, over, g.out + static_cast<int64_t>(m) * g.c);
+    }
+  }
+}
+
+void Lrn(const RowArgs& g, const LrnParameters& p) {
+  if (p.beta == 0.75f) return LrnRows(g, p, OverThreeQuarters{});
+  if (p.beta == 0.5f) return LrnRows(g, p, OverRoot{});
+  return LrnRows(g, p, OverAny{Set(p.beta)});
 }
 
 }  // namespace

@@ -144,6 +144,13 @@ struct RowArgs {
   float* out;
 };
 
+// size: channels of the window, (size - 1) / 2 of them, rounded down, before the channel itself.
+struct LrnParameters {
+  int32_t size;
+  float alpha, beta, bias;
+};
+constexpr int32_t kMostLrn = 64;  // channels of a window
+
 // Rows fresh[m] (m < sites, contiguous, c floats) against held[m] (contiguous, c floats). For each m that replaces its
 // held row, held is overwritten and bit m of bits (bit m % 64 of word m / 64) is set; other bits of the
 // ceil(sites / 64) words are cleared.
@@ -198,6 +205,8 @@ struct Kernels {
   void (*softmax)(const RowArgs& args, bool log);
   // out[m][j] = (x - mean) / sqrt(mean of (x - mean)^2 + epsilon) * scale[j] + bias[j], means over the row.
   void (*layer_norm)(const RowArgs& args, const float* scale, const float* bias, float epsilon);
+  // out[m][j] = x / (bias + alpha / size * s) ^ beta, s the sum of the squares of the window's channels, ascending.
+  void (*lrn)(const RowArgs& args, const LrnParameters& parameters);
   int64_t (*commit)(const CommitArgs& args);
   int64_t (*commit_planar)(const CommitPlanarArgs& args);
   // out[j * out_plane + m] = rows[m * row_stride + j], m < sites, j < c.

@@ -15,6 +15,7 @@ def reference_ops() -> list[type[OpRun]]:
     from rrm_onnx.ops.enter_exit import Enter, EnterStream, Exit
     from rrm_onnx.ops.global_pool import GlobalAveragePool, GlobalMaxPool
     from rrm_onnx.ops.layer_norm import LayerNormalization
+    from rrm_onnx.ops.lrn import LRN
     from rrm_onnx.ops.pad import Pad
     from rrm_onnx.ops.pool import AveragePool, MaxPool
     from rrm_onnx.ops.resize import Resize
@@ -27,6 +28,6 @@ def reference_ops() -> list[type[OpRun]]:
     return [
         *(Enter, EnterStream, Exit, MapShape, Concat, Slice, ChannelGather),
         *(Conv, ConvAdd, SeparableConv, SeparableConvAdd, ConvTranspose, Activation, Binary, BinaryConst),
-        *(MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, Softmax, LayerNormalization),
+        *(MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, Softmax, LayerNormalization, LRN),
         *(Resize, SpaceToDepth, DepthToSpace, Pad),
     ]

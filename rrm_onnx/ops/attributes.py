@@ -7,7 +7,10 @@ from collections.abc import Mapping
 ATTRIBUTES: Mapping[str, str] = {
     "activation": "the function of each output element, `None` for none",
     "activation_params": "its parameters, in the order of ONNX's attributes or inputs; a slope per channel for PRelu",
+    "alpha": "the factor of the mean of squares, as in ONNX",
     "auto_pad": "NOTSET, VALID, SAME_UPPER or SAME_LOWER, as in ONNX: pads that follow from the input's size",
+    "beta": "the power of the divisor",
+    "bias": "what is added to the scaled squares",
     "blocksize": "height and width of a block",
     "ceil_mode": "1: a last window that hangs over the end counts",
     "channels_last": "1: the dense tensor is NHWC",
@@ -32,6 +35,7 @@ ATTRIBUTES: Mapping[str, str] = {
     "reverse": "1: the constant stands on the left",
     "scale": "the usual size (RMS) of the tensor; 0: measured on the stream's first frame",
     "scales": "of height and width; empty where `sizes` are given",
+    "size": "channels of the window",
     "sizes": "height and width of the output; empty where `scales` are given",
     "start": "the first channel",
     "strides": "steps of the window, over height and width",

@@ -11,6 +11,7 @@ from rrm_onnx.ops.conv_transpose import ConvTransposeRule
 from rrm_onnx.ops.elementwise import BinaryRule
 from rrm_onnx.ops.global_pool import GlobalPoolRule
 from rrm_onnx.ops.layer_norm import LayerNormRule
+from rrm_onnx.ops.lrn import LrnRule
 from rrm_onnx.ops.pad import PadRule
 from rrm_onnx.ops.pool import PoolRule
 from rrm_onnx.ops.resize import ResizeRule
@@ -31,6 +32,7 @@ ALL: tuple[OpRule, ...] = (
     GlobalPoolRule(),
     SoftmaxRule(),
     LayerNormRule(),
+    LrnRule(),
     ResizeRule(),
     GatherRule(),
     SpaceToDepthRule(),

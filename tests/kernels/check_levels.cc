@@ -133,6 +133,12 @@ void CheckElementwise(const Kernels& k, int sites, int c) {
   k.layer_norm({a.data(), c, sites, c, norm[0].data()}, slopes.data(), b.data(), 0.1f);
   kReference.layer_norm({a.data(), c, sites, c, norm[1].data()}, slopes.data(), b.data(), 0.1f);
   Expect(k, "layer_norm", norm[0], norm[1], 1e-5f);
+  for (const float beta : {0.5f, 0.6f, 0.75f}) {
+    const rrm::LrnParameters lrn = {1 + Below(9), 0.3f, beta, 1.5f};
+    k.lrn({a.data(), c, sites, c, norm[0].data()}, lrn);
+    kReference.lrn({a.data(), c, sites, c, norm[1].data()}, lrn);
+    Expect(k, "lrn", norm[0], norm[1], 2e-6f);
+  }
   for (int act = 0; act <= static_cast<int>(rrm::Act::kMish); ++act) {
     Floats x = a;
     for (float& v : x) v = act == static_cast<int>(rrm::Act::kSqrt) ? fabsf(v) : 8 * v;

@@ -49,6 +49,7 @@ BinaryArgs = _struct(
     "BinaryArgs", "op:i a:p a_stride:l a_wide:b b:p b_stride:l b_wide:b sites:i c:i out:p out_stride:l"
 )
 RowArgs = _struct("RowArgs", "rows:p row_stride:l sites:i c:i out:p")
+LrnParameters = _struct("LrnParameters", "size:i alpha:f beta:f bias:f")
 CommitArgs = _struct("CommitArgs", "fresh:p held:p sites:i c:i gate:i limit:f bits:p")
 CommitPlanarArgs = _struct(
     "CommitPlanarArgs", "x:p plane:l planar:p planar_plane:l held:p sites:i c:i gate:i limit:f bits:p"
@@ -71,6 +72,7 @@ class Kernels(ct.Structure):
         ("activate", ct.CFUNCTYPE(None, ptr, i32, i32, ct.POINTER(Activation))),
         ("softmax", ct.CFUNCTYPE(None, ct.POINTER(RowArgs), ct.c_bool)),
         ("layer_norm", ct.CFUNCTYPE(None, ct.POINTER(RowArgs), ptr, ptr, f32)),
+        ("lrn", ct.CFUNCTYPE(None, ct.POINTER(RowArgs), ct.POINTER(LrnParameters))),
         ("commit", ct.CFUNCTYPE(i64, ct.POINTER(CommitArgs))),
         ("commit_planar", ct.CFUNCTYPE(i64, ct.POINTER(CommitPlanarArgs))),
         ("to_planar", ct.CFUNCTYPE(None, ptr, i64, i32, i32, ptr, i64)),

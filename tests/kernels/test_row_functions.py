@@ -1,9 +1,9 @@
-"""softmax, layer_norm: functions of a row's channels, for narrow rows (by planes) and wide ones (by lanes)."""
+"""softmax, layer_norm, lrn: functions of a row's channels, for narrow rows (by planes) and wide ones (by lanes)."""
 
 import numpy as np
 import pytest
 from guarded import address, guarded, same_bits, spaced
-from kernel_api import Kernels, RowArgs
+from kernel_api import Kernels, LrnParameters, RowArgs
 
 CHANNELS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 19, 31, 32, 33, 47, 48, 63, 64, 65, 100, 129]
 SITES = [1, 2, 3, 15, 16, 17, 63, 64, 65, 150]
@@ -82,3 +82,26 @@ def test_layer_norm(level: Kernels, reference: Kernels, c: int) -> None:
     assert (np.abs(layer_norm(reference, x, scale, bias) - want) <= 1e-6 * (np.abs(want) + np.abs(bias) + 1)).all()
     for start, end in ((0, 1), (5, 20), (39, 40)):
         assert same_bits(layer_norm(level, x[start:end], scale, bias, gap=start % 4), out[start:end])
+
+
+def lrn(table: Kernels, rows: np.ndarray, parameters: LrnParameters, gap: int = 0) -> np.ndarray:
+    sites, c = rows.shape
+    x, out = guarded(spaced(rows, c + gap), c % 4), guarded(np.full((sites, c), np.nan, np.float32), gap)
+    table.lrn(RowArgs(address(x), c + gap, sites, c, address(out)), parameters)
+    return out.copy()
+
+
+@pytest.mark.parametrize("c", [*CHANNELS, 256, 257, 300, 600])
+@pytest.mark.parametrize("size", [1, 2, 5, 64])
+def test_lrn(level: Kernels, reference: Kernels, c: int, size: int) -> None:
+    x, before = drawn(21, c), (size - 1) // 2
+    squares = np.pad(np.square(x.astype(np.float64)), ((0, 0), (before, size - 1 - before)))
+    total = np.lib.stride_tricks.sliding_window_view(squares, size, axis=1).sum(2)
+    for beta in (0.5, 0.75, 0.9):
+        parameters = LrnParameters(size, 0.3, beta, 1.5)
+        want = x / (1.5 + 0.3 / size * total) ** beta
+        out = lrn(level, x, parameters, gap=3)
+        np.testing.assert_allclose(out, want, rtol=2e-6)
+        np.testing.assert_allclose(lrn(reference, x, parameters), want, rtol=5e-7)
+        for start, end in ((0, 1), (5, 20)):
+            assert same_bits(lrn(level, x[start:end], parameters, gap=start % 4), out[start:end])
