@@ -381,6 +381,10 @@ CASES: list[Case] = [
     lrn(WIDE, 9, beta=0.5, through="view", change="pixel"),
     lrn((2, 33, 9, 8), 3, beta=0.6, bias=2.0, enter="channels_last", change="box"),
     lrn(LARGE, 5, change="all"),
+    *(Case("ArgMax", (shape,), {"last": last}, change="scatter") for shape in (ROWS, WIDE) for last in (0, 1)),
+    Case("ArgMax", (SMALL,), {"last": 0}, through="view", change="pixel"),
+    Case("ArgMax", ((2, 19, 30, 21),), {"last": 0}, enter="channels_last", change="box"),
+    Case("ArgMax", (LARGE,), {"last": 0}, change="all"),
     # Resize.
     *(
         resize(MAP, "nearest", transform, nearest, scales=(2.0, 2.0), change="scatter")

@@ -119,6 +119,11 @@ def _layer_norm(b: Builder, case: Case, inputs: list[str]) -> str:
     return b.add("Transpose", y, perm=[0, 3, 1, 2])
 
 
+def _arg_max(b: Builder, case: Case, inputs: list[str]) -> str:
+    best = b.add("ArgMax", inputs[0], axis=1, select_last_index=case.attributes["last"])
+    return b.add("Cast", best, to=TensorProto.FLOAT)
+
+
 def _resize(b: Builder, case: Case, inputs: list[str]) -> str:
     a = case.attributes
     modes = {k: a[k] for k in ("mode", "coordinate_transformation_mode", "nearest_mode")}
@@ -159,6 +164,7 @@ OPERATORS = {
     "Softmax": lambda b, case, inputs: b.add("LogSoftmax" if case.attributes["log"] else "Softmax", *inputs, axis=1),
     "LayerNormalization": _layer_norm,
     "LRN": lambda b, case, inputs: b.add("LRN", *inputs, **case.attributes),
+    "ArgMax": _arg_max,
     "Resize": _resize,
     "SpaceToDepth": lambda b, case, inputs: b.add("SpaceToDepth", inputs[0], **case.attributes),
     "DepthToSpace": lambda b, case, inputs: b.add("DepthToSpace", inputs[0], **case.attributes),

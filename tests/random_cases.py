@@ -164,6 +164,10 @@ def _lrn(draw: st.DrawFn) -> Case:
     return lrn(_shape(draw), size, beta, draw(st.sampled_from([1.0, 2.0])))
 
 
+def _arg_max(draw: st.DrawFn) -> Case:
+    return Case("ArgMax", (_shape(draw),), {"last": draw(st.integers(0, 1))})
+
+
 def _resize(draw: st.DrawFn) -> Case:
     mode = draw(st.sampled_from(["nearest", "linear"]))
     transform = draw(st.sampled_from(["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"]))
@@ -216,6 +220,7 @@ RANDOM: dict[str, Callable[[st.DrawFn], Case]] = {
     "Softmax": _softmax,
     "LayerNormalization": _layer_norm,
     "LRN": _lrn,
+    "ArgMax": _arg_max,
     "Resize": _resize,
     "SpaceToDepth": _space_to_depth,
     "DepthToSpace": _depth_to_space,

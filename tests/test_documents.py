@@ -124,6 +124,7 @@ EXAMPLES: list[tuple[str, str, Build]] = [
         with_map("LayerNormalization", np.ones(8), axis=1, domain=COMPOSITE_DOMAIN),
     ),
     ("LRN", "LRN", with_map("LRN", size=5)),
+    ("ArgMax", "ArgMax", with_map("ArgMax", domain=COMPOSITE_DOMAIN)),
     ("Resize", "Resize", lambda n: n.add("Resize", n.input(shape=MAP), "", n.const([1, 1, 2, 2]), name="it")),
     ("Upsample", "Resize", with_map("Upsample", [1, 1, 2, 2])),
     *((op, op, with_map(op, blocksize=2)) for op in ("SpaceToDepth", "DepthToSpace")),

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from models import Net
 from normalised import between, same_function
+from onnx import TensorProto
 
+import rrm_onnx
 import rrm_onnx.normalise
 
 TO_NHWC, TO_NCHW, TO_NWHC = [0, 2, 3, 1], [0, 3, 1, 2], [0, 3, 2, 1]
@@ -152,3 +154,43 @@ def test_what_else_is_read_of_a_norm_stays_beside_it() -> None:
     net.output(net.add("Relu", net.add("Div", d, root), out="y"))
     net.output(d)
     assert same_function(net.model()) == {"Conv": 1, "LayerNormalization": 1, "Relu": 1, "ReduceMean": 1, "Sub": 1}
+
+
+# --- ArgMax
+
+
+@pytest.mark.parametrize("opset", [11, 13])
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("last", [0, 1])
+def test_arg_max_of_a_map(opset: int, keepdims: int, last: int) -> None:
+    net = Net(opset)
+    more = {"select_last_index": last} if opset >= 12 else {}
+    x = net.add("Relu", net.conv(net.input(), 8))  # zeros are equal
+    net.output(net.add("ArgMax", x, axis=1, keepdims=keepdims, out="y", **more), kind=TensorProto.INT64)
+    ops = {"Conv": 1, "Relu": 1, "ArgMax": 1, "Cast": 1} | ({} if keepdims else {"Squeeze": 1})
+    assert same_function(net.model()) == ops
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_arg_max_of_a_turned_map(keepdims: int) -> None:
+    net = Net()
+    t = net.add("Transpose", net.conv(net.input(), 8), perm=TO_NHWC)
+    net.output(net.add("ArgMax", t, axis=-1, keepdims=keepdims, out="y"), kind=TensorProto.INT64)
+    ops = same_function(net.model())
+    assert ops == {"Conv": 1, "ArgMax": 1, "Cast": 1, "Transpose" if keepdims else "Squeeze": 1}
+
+
+def test_arg_max_leaves_as_one_channel() -> None:
+    net = Net()
+    net.output(net.add("ArgMax", net.conv(net.input(), 8, k=7), axis=1, name="best", out="y"), kind=TensorProto.INT64)
+    model = rrm_onnx.convert(net.model())
+    assert [n.op_type for n in model.graph.node] == ["Enter", "Conv", "ArgMax", "Exit", "Cast"]
+    dense = rrm_onnx.convert(net.model(), skip=["best"])
+    assert [n.op_type for n in dense.graph.node] == ["Enter", "Conv", "Exit", "ArgMax", "Cast", "Cast"]
+
+
+@pytest.mark.parametrize("axis", [0, 2, 3])
+def test_arg_max_over_other_axes_stays(axis: int) -> None:
+    net = Net()
+    net.output(net.add("ArgMax", net.conv(net.input(), 8), axis=axis, out="y"), kind=TensorProto.INT64)
+    assert same_function(net.model()) == {"Conv": 1, "ArgMax": 1}

@@ -117,6 +117,7 @@ REFUSALS: list[tuple[str, str, Build, int]] = [
         17,
     ),
     ("attribute", "a window of 65", lambda n: n.add("LRN", n.input(), size=65, name="it"), 17),
+    ("axis", "over axis 2, only", lambda n: n.add("ArgMax", n.input(), axis=2, name="it"), 17),
     ("axis", "axis 0", lambda n: n.add("Split", n.input(shape=(2, 3, 4, 4)), outputs=["a", "b"], name="it"), 17),
     (
         "indices",

@@ -45,6 +45,7 @@ constexpr Kernels MakeTable(const char* name) {
       .softmax = Softmax,
       .layer_norm = LayerNorm,
       .lrn = Lrn,
+      .arg_max = ArgMax,
       .commit = Commit,
       .commit_planar = CommitPlanar,
       .to_planar = ToPlanar,

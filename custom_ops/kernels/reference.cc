@@ -240,6 +240,17 @@ void Lrn(const RowArgs& g, const LrnParameters& p) {
   }
 }
 
+void ArgMax(const RowArgs& g, bool last) {
+  for (int m = 0; m < g.sites; ++m) {
+    const float* x = g.rows + m * g.row_stride;
+    int best = 0;
+    for (int j = 1; j < g.c; ++j) {
+      if (last ? !(x[j] < x[best]) : x[j] > x[best]) best = j;
+    }
+    g.out[m] = static_cast<float>(best);
+  }
+}
+
 bool Replaces(Gate gate, float limit, const float* fresh, int64_t fresh_step, const float* held, int64_t held_step,
               int c) {
   bool differs = false;
@@ -337,6 +348,7 @@ extern const Kernels kReference = {
     .softmax = Softmax,
     .layer_norm = LayerNorm,
     .lrn = Lrn,
+    .arg_max = ArgMax,
     .commit = Commit,
     .commit_planar = CommitPlanar,
     .to_planar = ToPlanar,

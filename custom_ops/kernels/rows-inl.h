@@ -1,5 +1,5 @@
-// softmax, layer_norm, lrn: functions of a row's channels. In softmax narrow rows are turned into planes first, so that
-// every lane is a site of its own.
+// softmax, layer_norm, lrn, arg_max: functions of a row's channels. In softmax narrow rows are turned into planes
+// first, so that every lane is a site of its own.
 #pragma once
 
 namespace rrm {
@@ -179,6 +179,53 @@ void Lrn(const RowArgs& g, const LrnParameters& p) {
   if (p.beta == 0.75f) return LrnRows(g, p, OverThreeQuarters{});
   if (p.beta == 0.5f) return LrnRows(g, p, OverRoot{});
   return LrnRows(g, p, OverAny{Set(p.beta)});
+}
+
+// The greatest so far of kLanes sites and their numbers, brought up to date with n planes, the first of which is
+// `first`.
+template <bool kLast>
+inline void ArgMaxLanes(const float* planes, int n, int first, float* greatest, float* numbers) {
+  Vec best = Load(greatest), at = Load(numbers);
+  for (int j = 0; j < n; ++j) {
+    const Vec x = Load(planes + j * kNarrowSites);
+    const Vec here = Set(static_cast<float>(first + j));
+    if (kLast) {
+      const Mask keep = Less(x, best);
+      best = Select(keep, best, x);
+      at = Select(keep, at, here);
+    } else {
+      const Mask take = Less(best, x);
+      best = Select(take, x, best);
+      at = Select(take, here, at);
+    }
+  }
+  Store(greatest, best);
+  Store(numbers, at);
+}
+
+// By planes for rows of any width, kNarrow channels at a time.
+template <bool kLast>
+inline void ArgMaxAll(const RowArgs& g) {
+  float planes[kNarrow * kNarrowSites] = {};
+  float greatest[kNarrowSites], numbers[kNarrowSites];
+  for (int m = 0; m < g.sites; m += kNarrowSites) {
+    const int n = g.sites - m < kNarrowSites ? g.sites - m : kNarrowSites;
+    for (int i = 0; i < kNarrowSites; ++i) {
+      greatest[i] = i < n ? g.rows[(m + i) * g.row_stride] : 0.0f;
+      numbers[i] = 0.0f;
+    }
+    for (int j = 0; j < g.c; j += kNarrow) {
+      const int channels = g.c - j < kNarrow ? g.c - j : kNarrow;
+      TransposeBlocks(g.rows + m * g.row_stride + j, g.row_stride, n, channels, planes, kNarrowSites);
+      for (int i = 0; i < n; i += kLanes) ArgMaxLanes<kLast>(planes + i, channels, j, greatest + i, numbers + i);
+    }
+    __builtin_memcpy(g.out + m, numbers, static_cast<size_t>(n) * sizeof(float));
+  }
+}
+
+void ArgMax(const RowArgs& g, bool last) {
+  if (g.sites <= 0 || g.c <= 0) return;
+  return last ? ArgMaxAll<true>(g) : ArgMaxAll<false>(g);
 }
 
 }  // namespace

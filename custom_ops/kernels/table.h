@@ -207,6 +207,9 @@ struct Kernels {
   void (*layer_norm)(const RowArgs& args, const float* scale, const float* bias, float epsilon);
   // out[m][j] = x / (bias + alpha / size * s) ^ beta, s the sum of the squares of the window's channels, ascending.
   void (*lrn)(const RowArgs& args, const LrnParameters& parameters);
+  // out[m] = number of the row's greatest channel; of equal ones the first, or the last. Channels in ascending order:
+  // one takes over where it is greater than the greatest so far, with `last` where it is not less.
+  void (*arg_max)(const RowArgs& args, bool last);
   int64_t (*commit)(const CommitArgs& args);
   int64_t (*commit_planar)(const CommitPlanarArgs& args);
   // out[j * out_plane + m] = rows[m * row_stride + j], m < sites, j < c.

@@ -14,6 +14,7 @@ import onnx_graphsurgeon as gs
 from rrm_onnx.common import default_opset
 from rrm_onnx.normalise.activations import join_activations
 from rrm_onnx.normalise.affine import fold_affine
+from rrm_onnx.normalise.arg_max import split_arg_max
 from rrm_onnx.normalise.focus import join_focus
 from rrm_onnx.normalise.fold import fold
 from rrm_onnx.normalise.forward import fold_forward
@@ -35,6 +36,7 @@ STEPS = (
     join_shuffles,
     join_layer_norms,
     move_transposes,
+    split_arg_max,
     turn_rows,
     fold_affine,
     join_activations,

@@ -9,6 +9,7 @@ def reference_ops() -> list[type[OpRun]]:
     """The NumPy definitions of all rrm operators, for `onnx.reference.ReferenceEvaluator(model, new_ops=...)`."""
     # Imported here: the families import this package.
     from rrm_onnx.ops.activation import Activation
+    from rrm_onnx.ops.arg_max import ArgMax
     from rrm_onnx.ops.conv import Conv, ConvAdd
     from rrm_onnx.ops.conv_transpose import ConvTranspose
     from rrm_onnx.ops.elementwise import Binary, BinaryConst
@@ -28,6 +29,6 @@ def reference_ops() -> list[type[OpRun]]:
     return [
         *(Enter, EnterStream, Exit, MapShape, Concat, Slice, ChannelGather),
         *(Conv, ConvAdd, SeparableConv, SeparableConvAdd, ConvTranspose, Activation, Binary, BinaryConst),
-        *(MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, Softmax, LayerNormalization, LRN),
+        *(MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, Softmax, LayerNormalization, LRN, ArgMax),
         *(Resize, SpaceToDepth, DepthToSpace, Pad),
     ]

@@ -26,6 +26,7 @@ ATTRIBUTES: Mapping[str, str] = {
     "inner_scale": "as `scale`, of the tensor between the two convolutions",
     "inner_threshold": "as `threshold`, of the gate between the two convolutions; 0, as always with an addend: none",
     "kernel_shape": "height and width of the window",
+    "last": "1: of equal channels the last counts",
     "log": "1: the logarithm of it",
     "mode": "Resize: nearest or linear; DepthToSpace: DCR or CRD; Pad: constant, reflect or edge",
     "nearest_mode": "round_prefer_floor, round_prefer_ceil, floor or ceil, as in ONNX",

@@ -2,8 +2,8 @@
 
 Silu, HardSwish (with its alpha and beta) and Gelu stand for several nodes of the source. Softmax, LogSoftmax and
 LayerNormalization, in this domain, are over one axis alone: Softmax over that of the channels, LayerNormalization over
-its attribute `axis`, 1 or 3 of rank 4. Where one of them stays dense, `expand` spells it out again in standard
-operators of the model's opset, 7 or later.
+its attribute `axis`, 1 or 3 of rank 4. ArgMax is over the channels, keeps the axis and gives float32. Where one of them
+stays dense, `expand` spells it out again in standard operators of the model's opset, 7 or later.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ def expand(node: gs.Node, opset: int) -> tuple[list[onnx.NodeProto], list[onnx.T
         spelling.softmax()
     elif node.op == "LayerNormalization":
         spelling.layer_norm()
+    elif node.op == "ArgMax":
+        spelling.arg_max()
     else:
         spelling.gated()
     return spelling.nodes, spelling.initializers
@@ -90,3 +92,9 @@ class Spelling:
         mean = self.step("ReduceMean", self.step("Mul", d, d, role="square"), role="variance", axes=[axis])
         root = self.step("Sqrt", self.step("Add", mean, self.const("epsilon", [epsilon])))
         self.last("Add", self.step("Mul", self.step("Div", d, root), scale), bias)
+
+    def arg_max(self) -> None:
+        more: dict[str, Any] = {}  # opsets before 12 have no such attribute
+        if int(self.node.attrs["select_last_index"]):
+            more["select_last_index"] = 1
+        self.last("Cast", self.step("ArgMax", self.inputs[0], axis=1, **more), to=onnx.TensorProto.FLOAT)

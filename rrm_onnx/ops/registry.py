@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rrm_onnx.ops.activation import ActivationRule
+from rrm_onnx.ops.arg_max import ArgMaxRule
 from rrm_onnx.ops.base import OpRule
 from rrm_onnx.ops.conv import ConvRule
 from rrm_onnx.ops.conv_transpose import ConvTransposeRule
@@ -33,6 +34,7 @@ ALL: tuple[OpRule, ...] = (
     SoftmaxRule(),
     LayerNormRule(),
     LrnRule(),
+    ArgMaxRule(),
     ResizeRule(),
     GatherRule(),
     SpaceToDepthRule(),

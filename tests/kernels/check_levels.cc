@@ -139,6 +139,12 @@ void CheckElementwise(const Kernels& k, int sites, int c) {
     kReference.lrn({a.data(), c, sites, c, norm[1].data()}, lrn);
     Expect(k, "lrn", norm[0], norm[1], 2e-6f);
   }
+  for (const bool last : {false, true}) {
+    Floats best[2] = {Floats(sites), Floats(sites)};
+    k.arg_max({a.data(), c, sites, c, best[0].data()}, last);
+    kReference.arg_max({a.data(), c, sites, c, best[1].data()}, last);
+    Expect(k, "arg_max", best[0], best[1], 0);
+  }
   for (int act = 0; act <= static_cast<int>(rrm::Act::kMish); ++act) {
     Floats x = a;
     for (float& v : x) v = act == static_cast<int>(rrm::Act::kSqrt) ? fabsf(v) : 8 * v;

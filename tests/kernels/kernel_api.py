@@ -73,6 +73,7 @@ class Kernels(ct.Structure):
         ("softmax", ct.CFUNCTYPE(None, ct.POINTER(RowArgs), ct.c_bool)),
         ("layer_norm", ct.CFUNCTYPE(None, ct.POINTER(RowArgs), ptr, ptr, f32)),
         ("lrn", ct.CFUNCTYPE(None, ct.POINTER(RowArgs), ct.POINTER(LrnParameters))),
+        ("arg_max", ct.CFUNCTYPE(None, ct.POINTER(RowArgs), ct.c_bool)),
         ("commit", ct.CFUNCTYPE(i64, ct.POINTER(CommitArgs))),
         ("commit_planar", ct.CFUNCTYPE(i64, ct.POINTER(CommitPlanarArgs))),
         ("to_planar", ct.CFUNCTYPE(None, ptr, i64, i32, i32, ptr, i64)),

@@ -1,4 +1,4 @@
-"""softmax, layer_norm, lrn: functions of a row's channels, for narrow rows (by planes) and wide ones (by lanes)."""
+"""softmax, layer_norm, lrn, arg_max: functions of a row's channels, of narrow rows by planes, of wide ones by lanes."""
 
 import numpy as np
 import pytest
@@ -105,3 +105,23 @@ def test_lrn(level: Kernels, reference: Kernels, c: int, size: int) -> None:
         np.testing.assert_allclose(lrn(reference, x, parameters), want, rtol=5e-7)
         for start, end in ((0, 1), (5, 20)):
             assert same_bits(lrn(level, x[start:end], parameters, gap=start % 4), out[start:end])
+
+
+def arg_max(table: Kernels, rows: np.ndarray, last: bool = False, gap: int = 0) -> np.ndarray:
+    sites, c = rows.shape
+    x, out = guarded(spaced(rows, c + gap), c % 4), guarded(np.full(sites, np.nan, np.float32), gap)
+    table.arg_max(RowArgs(address(x), c + gap, sites, c, address(out)), last)
+    return out.copy()
+
+
+@pytest.mark.parametrize("c", [*CHANNELS, 300])
+def test_arg_max(level: Kernels, reference: Kernels, c: int) -> None:
+    for sites in SITES:
+        x = np.round(drawn(sites, c, 1.0))  # many are equal
+        out = arg_max(level, x, gap=sites % 3)
+        assert same_bits(out, x.argmax(1).astype(np.float32))
+        last = arg_max(level, x, last=True)
+        assert same_bits(last, (c - 1 - x[:, ::-1].argmax(1)).astype(np.float32))
+        x[::2, c // 2] = np.nan
+        for way in (False, True):
+            assert same_bits(arg_max(level, x, way), arg_max(reference, x, way))
