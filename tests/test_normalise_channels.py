@@ -194,3 +194,71 @@ def test_arg_max_over_other_axes_stays(axis: int) -> None:
     net = Net()
     net.output(net.add("ArgMax", net.conv(net.input(), 8), axis=axis, out="y"), kind=TensorProto.INT64)
     assert same_function(net.model()) == {"Conv": 1, "ArgMax": 1}
+
+
+# --- MatMul, and a whole block
+
+
+def linear(n: Net, t: str, c: int, m: int) -> str:
+    y = n.add("MatMul", t, n.const(n.rng.normal(0, c**-0.5, (c, m))))
+    return n.add("Add", y, n.const(n.rng.normal(0, 0.1, m)))
+
+
+def test_linear_of_a_turned_map_is_a_convolution() -> None:
+    model = between(lambda n, x: turned(n, x, lambda n, t: linear(n, t, 8, 12)), channels=12)
+    assert same_function(model) == {"Conv": 3}
+
+
+@pytest.mark.parametrize("bias", [(), (12,), (1,), (1, 12)])
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_gemm_of_a_turned_map_is_a_convolution(alone: None, bias: tuple[int, ...], transposed: int) -> None:
+    def build(n: Net, t: str) -> str:
+        rows = n.add("Reshape", t, n.const([256, 8], np.int64))
+        more = [n.const(n.rng.normal(0, 1, bias))] if bias else []
+        w = n.const(n.rng.normal(0, 0.3, (12, 8) if transposed else (8, 12)))
+        y = n.add("Gemm", rows, w, *more, transB=transposed)
+        return n.add("Reshape", y, n.const([1, 16, 16, 12], np.int64))
+
+    assert same_function(between(lambda n, x: turned(n, x, build), channels=12)) == {"Conv": 3}
+
+
+@pytest.mark.parametrize(("rows", "more"), [((128, 16), {}), ((256, 8), {"alpha": 0.5}), ((256, 8), {"beta": 2.0})])
+def test_other_gemms_stay(alone: None, rows: tuple[int, int], more: dict[str, float]) -> None:
+    def build(n: Net, t: str) -> str:
+        w, bias = n.const(n.rng.normal(0, 0.3, (rows[1], rows[1]))), n.const(np.ones(rows[1]))
+        y = n.add("Gemm", n.add("Reshape", t, n.const(rows, np.int64)), w, bias, **more)
+        return n.add("Reshape", y, n.const([1, 16, 16, 8], np.int64))
+
+    assert same_function(between(lambda n, x: turned(n, x, build)))["Gemm"] == 1
+
+
+def test_matmul_of_computed_matrices_stays(alone: None) -> None:
+    def build(n: Net, t: str) -> str:
+        return n.add("MatMul", t, n.add("Reshape", n.input("w", (64,)), n.const([8, 8], np.int64)))
+
+    assert same_function(between(lambda n, x: turned(n, x, build)))["MatMul"] == 1
+
+
+def test_constant_on_the_left_stays() -> None:
+    def build(n: Net, t: str) -> str:
+        return n.add("MatMul", n.const(n.rng.normal(0, 1, (16, 16))), t)
+
+    assert same_function(between(lambda n, x: turned(n, x, build)))["MatMul"] == 1
+
+
+def gelu(n: Net, t: str) -> str:
+    erf = n.add("Add", n.add("Erf", n.add("Div", t, n.const(2**0.5))), n.const(1.0))
+    return n.add("Mul", n.add("Mul", t, erf), n.const(0.5))
+
+
+@pytest.mark.parametrize("opset", [13, 17])
+def test_block_of_a_convnext(opset: int) -> None:
+    def block(n: Net, x: str) -> str:
+        def inside(n: Net, t: str) -> str:
+            t = linear(n, gelu(n, linear(n, spelled(n, t, -1), 8, 32)), 32, 8)
+            return n.add("Mul", t, n.const(n.rng.normal(0, 0.3, 8)))
+
+        return n.add("Add", x, turned(n, n.conv(x, 8, 8, k=7, group=8), inside))
+
+    ops = same_function(between(block, opset))
+    assert ops == {"Conv": 5, "LayerNormalization": 1, "Gelu": 1, "Add": 1}

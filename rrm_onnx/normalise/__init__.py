@@ -29,12 +29,14 @@ from rrm_onnx.normalise.spelling import respell
 from rrm_onnx.normalise.tools import unique_names
 from rrm_onnx.types import Normalised
 
-# In this order: a later step reads what an earlier one has written.
+# In this order: a later step reads what an earlier one has written. Activations are joined twice: Transposes move past
+# one node, not past its parts, and what is folded into convolutions may leave others.
 STEPS = (
     respell,
     join_focus,
     join_shuffles,
     join_layer_norms,
+    join_activations,
     move_transposes,
     split_arg_max,
     turn_rows,

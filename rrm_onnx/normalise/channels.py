@@ -2,9 +2,12 @@
 
 Transpose(NCHW -> NHWC), f over the last axis  ->  f over the channels, Transpose(NCHW -> NHWC)
 
-for f = Softmax, LogSoftmax, LayerNormalization. The Transpose then stands behind f, where it cancels against the one
-back, moves on, or becomes part of an Exit (layout.py). Over the channels they are operators of `COMPOSITE_DOMAIN`:
-elsewhere an axis of LayerNormalization, and of Softmax before opset 13, stands for itself and all behind it.
+for f = Softmax, LogSoftmax, LayerNormalization, and for MatMul with a constant matrix, or a Gemm between a Reshape to
+one row a site and the Reshape back: both become a 1x1 convolution. The Transpose then stands behind f, where it cancels
+against the one back, moves on, or becomes part of an Exit (layout.py).
+
+Over the channels the first three are operators of `COMPOSITE_DOMAIN`: elsewhere an axis of LayerNormalization, and of
+Softmax before opset 13, stands for itself and all behind it.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from rrm_onnx.common import free_name, sole_reader
-from rrm_onnx.normalise.tools import retire, values_of
+from rrm_onnx.normalise.tools import retire, static_shape, values_of
 from rrm_onnx.ops.composite import COMPOSITE_DOMAIN
 
 TO_NHWC, TO_NWHC = [0, 2, 3, 1], [0, 3, 2, 1]
@@ -31,7 +34,9 @@ def over_channels(graph: gs.Graph, transpose: gs.Node, opset: int) -> bool:
         return swap_softmax(graph, transpose, reader, opset)
     if reader.op == "LayerNormalization":
         return swap_layer_norm(graph, transpose, reader)
-    return False
+    if reader.op == "MatMul":
+        return swap_matmul(graph, transpose, reader)
+    return reader.op == "Reshape" and swap_gemm(graph, transpose, reader)
 
 
 def swap_softmax(graph: gs.Graph, transpose: gs.Node, node: gs.Node, opset: int) -> bool:
@@ -54,6 +59,51 @@ def swap_layer_norm(graph: gs.Graph, transpose: gs.Node, node: gs.Node) -> bool:
         more.append(gs.Constant(f"{node.name}/bias", np.zeros_like(parameters[0])))
     swap(graph, transpose, node, node.op, more, {"axis": 1, "epsilon": float(node.attrs.get("epsilon", 1e-5))})
     return True
+
+
+def swap_matmul(graph: gs.Graph, transpose: gs.Node, node: gs.Node) -> bool:
+    """x @ W with W [C, M] -> Conv with weights [M, C, 1, 1]."""
+    w = values_of(node.inputs[1])
+    if node.inputs[0] is not transpose.outputs[0] or w is None or w.ndim != 2 or w.dtype != np.float32:
+        return False
+    weight = gs.Constant(f"{node.name}/weight", np.ascontiguousarray(w.T)[:, :, None, None])
+    swap(graph, transpose, node, "Conv", [weight], {"kernel_shape": [1, 1]}, domain="", channels=w.shape[1])
+    return True
+
+
+def swap_gemm(graph: gs.Graph, transpose: gs.Node, rows: gs.Node) -> bool:
+    """Reshape [N, H, W, C] -> [N H W, C], Gemm with constants, Reshape -> [N, H, W, M]: what onnxruntime makes of
+    MatMul and Add. The convolution gets the name of the Gemm."""
+    gemm = sole_reader(graph, rows.outputs[0])
+    back = sole_reader(graph, gemm.outputs[0]) if gemm is not None and gemm.op == "Gemm" and gemm.outputs else None
+    constants = gemm_constants(gemm) if gemm is not None and gemm.op == "Gemm" else None
+    if gemm is None or back is None or constants is None or back.op != "Reshape" or not back.outputs:
+        return False
+    m = len(constants[0].values)
+    before, flat, after = (static_shape(t) for t in (rows.inputs[0], rows.outputs[0], back.outputs[0]))
+    if gemm.inputs[0] is not rows.outputs[0] or before is None or flat is None:
+        return False
+    if flat[1:] != before[3:] or after != (*before[:3], m):
+        return False
+    back.name, gemm.name = gemm.name, f"{gemm.name}/replaced"
+    swap(graph, transpose, back, "Conv", constants, {"kernel_shape": [1, 1]}, domain="", channels=m)
+    return True
+
+
+def gemm_constants(gemm: gs.Node) -> list[gs.Constant] | None:
+    """Weights [M, C, 1, 1], and bias [M] where there is one, of a Gemm x @ W + b; None for another."""
+    w = values_of(gemm.inputs[1])
+    plain = all(float(gemm.attrs.get(k, v)) == v for k, v in (("alpha", 1), ("beta", 1), ("transA", 0)))
+    if w is None or w.dtype != np.float32 or not plain:
+        return None
+    w = w if int(gemm.attrs.get("transB", 0)) else w.T
+    found = [gs.Constant(f"{gemm.name}/weight", np.ascontiguousarray(w)[:, :, None, None])]
+    if len(gemm.inputs) > 2 and not gemm.inputs[2].is_empty():
+        bias = values_of(gemm.inputs[2])
+        if bias is None or bias.size not in (1, len(w)) or bias.shape[-1:] not in ((), (1,), (len(w),)):
+            return None
+        found.append(gs.Constant(f"{gemm.name}/bias", np.broadcast_to(bias.reshape(-1), len(w)).copy()))
+    return found
 
 
 def turns_channels_last(graph: gs.Graph, transpose: gs.Node, reader: gs.Node) -> bool:

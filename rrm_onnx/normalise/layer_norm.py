@@ -15,20 +15,24 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rrm_onnx.common import sole_reader
+from rrm_onnx.common import free_name, sole_reader
 from rrm_onnx.normalise.tools import producer, replace, scalar, values_of, with_scalar
-from rrm_onnx.ops.composite import COMPOSITE_DOMAIN
+from rrm_onnx.ops.composite import COMPOSITE_DOMAIN, TO_NHWC
 
 Vector = NDArray[np.float32]
 
 
 class Core(NamedTuple):
-    """What lies before scale and bias: (x - mean) / sqrt(variance + epsilon), over `axis` of x."""
+    """What lies before scale and bias: (x - mean) / sqrt(variance + epsilon), over `axis` of x.
+
+    turned: x is NCHW, what is computed from it NHWC: a Transpose stands behind x - mean.
+    """
 
     x: gs.Tensor
     axis: int
     channels: int
     epsilon: float
+    turned: bool
 
 
 def join_layer_norms(graph: gs.Graph, opset: int) -> None:
@@ -41,9 +45,17 @@ def join_layer_norms(graph: gs.Graph, opset: int) -> None:
         root, bias = extend(graph, root, "Add", core)
         named = {"scale": np.ones(core.channels, np.float32) if scale is None else scale}
         named["bias"] = np.zeros(core.channels, np.float32) if bias is None else bias
-        inputs = [core.x, *(gs.Constant(f"{root.name}/{role}", values) for role, values in named.items())]
+        x = turn(graph, core.x, root) if core.turned else core.x
+        inputs = [x, *(gs.Constant(f"{root.name}/{role}", values) for role, values in named.items())]
         attrs = {"axis": core.axis, "epsilon": core.epsilon}
         replace(graph, root, "LayerNormalization", inputs, attrs, COMPOSITE_DOMAIN)
+
+
+def turn(graph: gs.Graph, x: gs.Tensor, root: gs.Node) -> gs.Tensor:
+    """A Transpose of x to NHWC; layout.py moves it behind the new node."""
+    output = gs.Variable(free_name(f"{root.name}/turned", graph.tensors()), x.dtype, [x.shape[p] for p in TO_NHWC])
+    graph.nodes.append(gs.Node("Transpose", f"{root.name}/Transpose", {"perm": TO_NHWC}, [x], [output]))
+    return output
 
 
 def core_of(node: gs.Node) -> Core | None:
@@ -66,26 +78,36 @@ def with_variance(d: gs.Tensor, deviation: gs.Tensor) -> Core | None:
     plus = producer(root.inputs[0]) if root is not None and root.op == "Sqrt" else None
     parts = with_scalar(plus) if plus is not None and plus.op == "Add" else None
     mean = mean_of(parts[0]) if parts is not None else None
-    if centred is None or parts is None or mean is None or mean[1] != centred[1]:
+    if centred is None or parts is None or mean is None or mean[1] != centred.axis:
         return None
     squared = square_of(mean[0])
     again = None if squared is None else centre(squared)
-    if again is None or again[0] is not centred[0] or again[1] != centred[1]:
+    if again is None or again.x is not centred.x or again[1:] != centred[1:]:
         return None
-    x, axis = centred
-    channels = x.shape[axis] if x.shape is not None and len(x.shape) == 4 else None
-    if x.dtype != np.float32 or not isinstance(channels, (int, np.integer)) or channels < 1:
+    channels = centred.x.shape[1 if centred.turned else centred.axis]
+    if centred.x.dtype != np.float32 or not isinstance(channels, (int, np.integer)) or channels < 1:
         return None
-    return Core(x, axis, int(channels), parts[1])
+    return Core(centred.x, centred.axis, int(channels), parts[1], centred.turned)
 
 
-def centre(tensor: gs.Tensor) -> tuple[gs.Tensor, int] | None:
-    """(x, axis) where the tensor is x - mean(x)."""
+class Centred(NamedTuple):
+    """x - mean(x) over `axis`, of rank 4; `turned` as in Core."""
+
+    x: gs.Tensor
+    axis: int
+    turned: bool
+
+
+def centre(tensor: gs.Tensor) -> Centred | None:
+    """Read x - mean(x), or its Transpose to NHWC."""
     node = producer(tensor)
+    if node is not None and node.op == "Transpose" and list(node.attrs.get("perm", ())) == TO_NHWC:
+        inner = centre(node.inputs[0])
+        return Centred(inner.x, 3, True) if inner is not None and inner[1:] == (1, False) else None
     mean = mean_of(node.inputs[1]) if node is not None and node.op == "Sub" else None
     if node is None or mean is None or mean[0] is not node.inputs[0]:
         return None
-    return mean
+    return Centred(*mean, False)
 
 
 def mean_of(tensor: gs.Tensor) -> tuple[gs.Tensor, int] | None:
