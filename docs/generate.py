@@ -55,9 +55,11 @@ def operators_page() -> str:
         " ([ARCHITECTURE.md](ARCHITECTURE.md) has the words). A feature map is float32, (N, C, H, W), with a known"
         " number of channels: that is the first limit of all of them. Why a node stays as it is:"
         " [REFUSALS.md](REFUSALS.md).",
-        "What a model spells in another way (BatchNormalization behind a convolution, HardSwish or GELU in several"
-        " operators, means over height and width, shuffled channels, Transposes at the borders) is brought into these"
-        " spellings first, by `rrm_onnx/normalise`.",
+        "What a model spells in another way (BatchNormalization behind a convolution, HardSwish, GELU or"
+        " LayerNormalization in several operators, means over height and width, shuffled channels, Transposes at the"
+        " borders) is brought into these spellings first, by `rrm_onnx/normalise`. So is what works on the last axis of"
+        " a map that is turned to NHWC: Softmax, LayerNormalization, ArgMax, and MatMul or Gemm with constants, which"
+        " become 1x1 convolutions.",
         table(("ONNX operator", "becomes"), origins()),
         *(operator_section(op) for op in operators),
         "## Attributes",

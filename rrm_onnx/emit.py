@@ -85,7 +85,7 @@ class Writer:
         if match is not None:
             self.add_match(match)
         elif node.domain == COMPOSITE_DOMAIN:
-            nodes, initializers = expand(node)
+            nodes, initializers = expand(node, self.source.opset)
             self.nodes.extend(nodes)
             self.initializers.update({t.name: t for t in initializers})
         else:

@@ -223,6 +223,16 @@ def binary_const(
     return Case("BinaryConst", (shape,), {"op": op, "reverse": reverse, **(act or activation())}, ((c,),), **kw)
 
 
+def layer_norm(shape: tuple[int, ...], epsilon: float = 1e-5, **kw: Any) -> Case:
+    c = shape[1]
+    return Case("LayerNormalization", (shape,), {"epsilon": epsilon}, ((c,), (c,)), **kw)
+
+
+def lrn(shape: tuple[int, ...], size: int, beta: float = 0.75, bias: float = 1.0, **kw: Any) -> Case:
+    """A large alpha, so that the squares count."""
+    return Case("LRN", (shape,), {"size": size, "alpha": 0.5, "beta": beta, "bias": bias}, **kw)
+
+
 # --- the table --------------------------------------------------------------------------------------------------------
 
 SMALL = (1, 5, 7, 6)
@@ -358,6 +368,23 @@ CASES: list[Case] = [
     Case("GlobalAveragePool", (LARGE,), change="scatter"),
     Case("GlobalMaxPool", (ROWS,), change="scatter"),
     Case("GlobalMaxPool", ((2, 5, 6, 7),), change="pixel"),
+    # Functions of a site's channels.
+    *(Case("Softmax", (shape,), {"log": log}, change="scatter") for shape in (ROWS, WIDE) for log in (0, 1)),
+    Case("Softmax", (SMALL,), {"log": 0}, through="view", change="pixel"),
+    Case("Softmax", ((2, 4, 30, 21),), {"log": 0}, enter="channels_last", change="box"),
+    Case("Softmax", (LARGE,), {"log": 0}, change="all"),
+    *(layer_norm(shape, change="scatter") for shape in (SMALL, ROWS, WIDE)),
+    layer_norm(WIDE, through="view", change="pixel"),
+    layer_norm((2, 33, 9, 8), epsilon=1e-2, enter="channels_last", change="box"),
+    layer_norm(LARGE, change="all"),
+    *(lrn(shape, 5, change="scatter") for shape in (SMALL, ROWS, WIDE)),
+    lrn(WIDE, 9, beta=0.5, through="view", change="pixel"),
+    lrn((2, 33, 9, 8), 3, beta=0.6, bias=2.0, enter="channels_last", change="box"),
+    lrn(LARGE, 5, change="all"),
+    *(Case("ArgMax", (shape,), {"last": last}, change="scatter") for shape in (ROWS, WIDE) for last in (0, 1)),
+    Case("ArgMax", (SMALL,), {"last": 0}, through="view", change="pixel"),
+    Case("ArgMax", ((2, 19, 30, 21),), {"last": 0}, enter="channels_last", change="box"),
+    Case("ArgMax", (LARGE,), {"last": 0}, change="all"),
     # Resize.
     *(
         resize(MAP, "nearest", transform, nearest, scales=(2.0, 2.0), change="scatter")

@@ -113,6 +113,17 @@ def _pool(b: Builder, case: Case, inputs: list[str]) -> str:
     return b.add(case.op, inputs[0], **_window(case.attributes, *more))
 
 
+def _layer_norm(b: Builder, case: Case, inputs: list[str]) -> str:
+    turned = b.add("Transpose", inputs[0], perm=[0, 2, 3, 1])
+    y = b.add("LayerNormalization", turned, *(b.const(v) for v in constants_of(case)), **case.attributes)
+    return b.add("Transpose", y, perm=[0, 3, 1, 2])
+
+
+def _arg_max(b: Builder, case: Case, inputs: list[str]) -> str:
+    best = b.add("ArgMax", inputs[0], axis=1, select_last_index=case.attributes["last"])
+    return b.add("Cast", best, to=TensorProto.FLOAT)
+
+
 def _resize(b: Builder, case: Case, inputs: list[str]) -> str:
     a = case.attributes
     modes = {k: a[k] for k in ("mode", "coordinate_transformation_mode", "nearest_mode")}
@@ -150,6 +161,10 @@ OPERATORS = {
     "AveragePool": _pool,
     "GlobalAveragePool": lambda b, case, inputs: b.add("GlobalAveragePool", inputs[0]),
     "GlobalMaxPool": lambda b, case, inputs: b.add("GlobalMaxPool", inputs[0]),
+    "Softmax": lambda b, case, inputs: b.add("LogSoftmax" if case.attributes["log"] else "Softmax", *inputs, axis=1),
+    "LayerNormalization": _layer_norm,
+    "LRN": lambda b, case, inputs: b.add("LRN", *inputs, **case.attributes),
+    "ArgMax": _arg_max,
     "Resize": _resize,
     "SpaceToDepth": lambda b, case, inputs: b.add("SpaceToDepth", inputs[0], **case.attributes),
     "DepthToSpace": lambda b, case, inputs: b.add("DepthToSpace", inputs[0], **case.attributes),

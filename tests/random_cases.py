@@ -16,6 +16,8 @@ from cases import (
     binary_const,
     conv,
     conv_transpose,
+    layer_norm,
+    lrn,
     pad,
     pool,
     resize,
@@ -147,6 +149,25 @@ def _gather(draw: st.DrawFn) -> Case:
     return Case("ChannelGather", (shape,), {"indices": indices})
 
 
+def _softmax(draw: st.DrawFn) -> Case:
+    return Case("Softmax", (_shape(draw),), {"log": draw(st.integers(0, 1))})
+
+
+def _layer_norm(draw: st.DrawFn) -> Case:
+    """A large epsilon: where the channels of a site happen to be all but equal, rounding would decide."""
+    return layer_norm(_shape(draw), draw(st.sampled_from([0.01, 1.0])))
+
+
+def _lrn(draw: st.DrawFn) -> Case:
+    """Windows of an odd number of channels: onnxruntime has no others."""
+    size, beta = draw(st.sampled_from([1, 3, 5, 11])), draw(st.sampled_from([0.5, 0.75, 1.3]))
+    return lrn(_shape(draw), size, beta, draw(st.sampled_from([1.0, 2.0])))
+
+
+def _arg_max(draw: st.DrawFn) -> Case:
+    return Case("ArgMax", (_shape(draw),), {"last": draw(st.integers(0, 1))})
+
+
 def _resize(draw: st.DrawFn) -> Case:
     mode = draw(st.sampled_from(["nearest", "linear"]))
     transform = draw(st.sampled_from(["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"]))
@@ -196,6 +217,10 @@ RANDOM: dict[str, Callable[[st.DrawFn], Case]] = {
     "AveragePool": _pool("AveragePool"),
     "GlobalAveragePool": lambda draw: Case("GlobalAveragePool", (_shape(draw),)),
     "GlobalMaxPool": lambda draw: Case("GlobalMaxPool", (_shape(draw),)),
+    "Softmax": _softmax,
+    "LayerNormalization": _layer_norm,
+    "LRN": _lrn,
+    "ArgMax": _arg_max,
     "Resize": _resize,
     "SpaceToDepth": _space_to_depth,
     "DepthToSpace": _depth_to_space,

@@ -16,6 +16,7 @@ from models import Net
 from rrm_onnx.ops import reference_ops
 from rrm_onnx.ops.attributes import ATTRIBUTES
 from rrm_onnx.ops.codes import CODES
+from rrm_onnx.ops.composite import COMPOSITE_DOMAIN
 from rrm_onnx.ops.enter_exit import enter, leave
 from rrm_onnx.ops.registry import ALL, RULES
 
@@ -116,6 +117,14 @@ EXAMPLES: list[tuple[str, str, Build]] = [
     ("Gather", "Slice", with_map("Gather", [2, 3], dtype=np.int64, axis=1)),
     ("Gather", "ChannelGather", with_map("Gather", [3, 2], dtype=np.int64, axis=1)),
     *((op, op, with_map(op, kernel_shape=[2, 2])) for op in ("MaxPool", "AveragePool")),
+    *((op, "Softmax", with_map(op, axis=1)) for op in ("Softmax", "LogSoftmax")),
+    (
+        "LayerNormalization",
+        "LayerNormalization",
+        with_map("LayerNormalization", np.ones(8), axis=1, domain=COMPOSITE_DOMAIN),
+    ),
+    ("LRN", "LRN", with_map("LRN", size=5)),
+    ("ArgMax", "ArgMax", with_map("ArgMax", domain=COMPOSITE_DOMAIN)),
     ("Resize", "Resize", lambda n: n.add("Resize", n.input(shape=MAP), "", n.const([1, 1, 2, 2]), name="it")),
     ("Upsample", "Resize", with_map("Upsample", [1, 1, 2, 2])),
     *((op, op, with_map(op, blocksize=2)) for op in ("SpaceToDepth", "DepthToSpace")),

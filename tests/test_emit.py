@@ -92,7 +92,7 @@ def annotated(things: Any) -> set[str]:
 def test_texts_and_metadata_are_kept(library: str) -> None:
     """Of everything that is still there: nodes of both kinds, edges, weights, bodies, the graph, functions."""
     net = Net()
-    t = net.add("Softmax", heavy(net, net.input(shape=("N", 3, "H", "W")), name="conv", out="a"), axis=1, out="s")
+    t = net.add("Hardmax", heavy(net, net.input(shape=("N", 3, "H", "W")), name="conv", out="a"), axis=1, out="s")
     net.input("flag", (), TensorProto.BOOL)
     made = helper.make_tensor_value_info("in_body", TensorProto.FLOAT, None)
     inner = annotate(helper.make_node("Round", [t], ["in_body"], name="inner"), "inner")
@@ -109,7 +109,7 @@ def test_texts_and_metadata_are_kept(library: str) -> None:
     kind.denotation, kind.tensor_type.shape.dim[1].denotation = "IMAGE", "DATA_CHANNEL"
     converted = convert(model)
     graph = converted.graph
-    assert annotated(graph.node) == {"conv", "Softmax_1", "if"} and annotated(graph.initializer) == {"c0", "c1"}
+    assert annotated(graph.node) == {"conv", "Hardmax_1", "if"} and annotated(graph.initializer) == {"c0", "c1"}
     bodies = [a.g for n in graph.node if n.op_type == "If" for a in n.attribute]
     assert annotated(bodies) == {"body"} and annotated(n for b in bodies for n in b.node) == {"inner"}
     assert annotated([graph]) == {"net"} and list(converted.functions) == list(model.functions)
@@ -155,10 +155,10 @@ def test_output_that_is_read_inside(library: str) -> None:
 
 def test_dense_part_between(library: str) -> None:
     net = Net()
-    t = net.add("Softmax", heavy(net, net.input(), out="a"), axis=1, out="s")
+    t = net.add("Hardmax", heavy(net, net.input(), out="a"), axis=1, out="s")
     net.output(heavy(net, t, 4, 16, out="y"))
     converted = convert(net.model())
-    assert [op for op, _, _ in edges(converted)] == ["Enter", "Conv", "Exit", "Softmax", "Enter", "Conv", "Exit"]
+    assert [op for op, _, _ in edges(converted)] == ["Enter", "Conv", "Exit", "Hardmax", "Enter", "Conv", "Exit"]
     assert [n.name for n in rrm_nodes(converted, "Enter")] == ["Enter_x", "Enter_s"]
     equal_to_dense(library, net.model(), converted)
 
@@ -214,9 +214,9 @@ class TestLayout:
         x = net.input(shape=(1, 16, 16, 3))
         t = net.add("Transpose", x, perm=[0, 3, 1, 2], out="t")
         net.output(heavy(net, t, out="y"))
-        net.output(net.add("Softmax", t, axis=1, out="z"))
+        net.output(net.add("Hardmax", t, axis=1, out="z"))
         converted = convert(net.model())
-        assert dense_ops(converted) == ["Transpose", "Softmax"]
+        assert dense_ops(converted) == ["Transpose", "Hardmax"]
         assert rrm_nodes(converted, "Enter")[0].input[0] == "x"
         equal_to_dense(library, net.model(), converted)
 
@@ -237,12 +237,12 @@ class TestLayout:
 def test_composite_that_stays_dense(library: str) -> None:
     """Silu, HardSwish and Gelu outside of a region are standard operators again."""
     net = Net(11)
-    t = net.add("Softmax", heavy(net, net.input()), axis=1)
+    t = net.add("Hardmax", heavy(net, net.input()), axis=1)
     t = net.add("HardSigmoid", net.silu(t), alpha=0.1, beta=0.4)
     u = net.add("Mul", t, net.add("HardSigmoid", t, alpha=0.2, beta=0.4))
     erf = net.add("Erf", net.add("Div", u, net.const(np.sqrt(2.0))))
     g = net.add("Mul", net.add("Mul", u, net.add("Add", erf, net.const(1.0))), net.const(0.5))
-    net.output(net.add("Softmax", g, axis=1, out="y"))
+    net.output(net.add("Hardmax", g, axis=1, out="y"))
     converted = convert(net.model())
     assert not {"Silu", "HardSwish", "Gelu"} & set(dense_ops(converted))
     assert dense_ops(converted).count("Erf") == 1
@@ -377,7 +377,7 @@ class TestGates:
 
 def test_report() -> None:
     net = Net()
-    t = net.add("Softmax", heavy(net, net.input(), name="a"), axis=1, name="soft")
+    t = net.add("Hardmax", heavy(net, net.input(), name="a"), axis=1, name="soft")
     net.output(net.add("Relu", heavy(net, t, 4, 16, name="b"), name="relu"))
     result = run(net.model(), Options(tolerance=0.02, skip=("a",))).report
     assert (result.nodes_before, result.nodes_simplified, result.nodes_converted, result.nodes_dense) == (4, 4, 2, 2)
@@ -385,7 +385,7 @@ def test_report() -> None:
     assert result.tolerance == 0.02
     assert [(d.op_type, d.code, d.count, d.nodes) for d in result.dense] == [
         ("Conv", "skipped", 1, ("a",)),
-        ("Softmax", "op-unsupported", 1, ("soft",)),
+        ("Hardmax", "op-unsupported", 1, ("soft",)),
     ]
     assert result.to_dict() == json.loads(result.to_json()) | {
         "regions": result.to_dict()["regions"],

@@ -42,7 +42,7 @@ def test_one_region() -> None:
 
 def test_dense_node_divides() -> None:
     net = Net()
-    t = net.add("Softmax", heavy(net, net.input(), name="a"), axis=1, name="soft")
+    t = net.add("Hardmax", heavy(net, net.input(), name="a"), axis=1, name="soft")
     net.output(heavy(net, t, 4, 16, name="b"))
     found = plan(net.model())
     assert [r.nodes for r in found.regions] == [("a",), ("b",)]
@@ -53,7 +53,7 @@ def test_skip_connection_joins() -> None:
     """A dense node on one of two paths leaves one region, with a border on that path."""
     net = Net()
     a = heavy(net, net.input(), name="a")
-    t = net.add("Softmax", a, axis=1, name="soft")
+    t = net.add("Hardmax", a, axis=1, name="soft")
     net.output(net.add("Concat", heavy(net, a, 16, 16, name="b"), heavy(net, t, 16, 16, name="c"), axis=1, name="cat"))
     found = plan(net.model())
     assert len(found.regions) == 1
@@ -94,7 +94,7 @@ class TestTrim:
     def test_sum_with_a_dense_tensor(self) -> None:
         """conv + dense: the sum at the lower border goes back, one Exit instead of an Enter and an Exit."""
         net = Net()
-        soft = net.add("Softmax", net.input("z", (1, 16, 16, 16)), axis=1, name="soft")
+        soft = net.add("Hardmax", net.input("z", (1, 16, 16, 16)), axis=1, name="soft")
         net.output(net.add("Add", heavy(net, net.input(), name="conv"), soft, name="add"))
         found = plan(net.model())
         assert codes(found) == {"soft": "op-unsupported", "add": "border"}
@@ -103,7 +103,7 @@ class TestTrim:
     def test_sum_of_dense_tensors(self) -> None:
         """dense + dense -> conv: the sum at the upper border goes back, one Enter instead of two."""
         net = Net()
-        a, b = (net.add("Softmax", net.input(n, (1, 3, 16, 16)), axis=1, name=f"soft_{n}") for n in "ab")
+        a, b = (net.add("Hardmax", net.input(n, (1, 3, 16, 16)), axis=1, name=f"soft_{n}") for n in "ab")
         net.output(heavy(net, net.add("Add", a, b, name="add"), name="conv"))
         assert codes(plan(net.model()))["add"] == "border"
 
@@ -117,7 +117,7 @@ class TestTrim:
         """Less would cross the border without it, but then all of it would be computed."""
         net = Net()
         t = net.add("Resize", heavy(net, net.input(), name="conv"), "", net.const([1, 1, 2, 2]), name="resize")
-        net.output(net.add("Softmax", t, axis=1, name="soft"))
+        net.output(net.add("Hardmax", t, axis=1, name="soft"))
         assert codes(plan(net.model())) == {"soft": "op-unsupported"}
 
 
@@ -126,7 +126,7 @@ def test_shape_joins_nothing() -> None:
     net = Net()
     net.output(heavy(net, net.input(), name="conv"))
     net.output(net.add("Shape", "t0", name="inside"))
-    net.output(net.add("Shape", net.add("Softmax", net.input("z", (1, 3, 4, 4)), axis=1, name="soft"), name="outside"))
+    net.output(net.add("Shape", net.add("Hardmax", net.input("z", (1, 3, 4, 4)), axis=1, name="soft"), name="outside"))
     found = plan(net.model())
     assert "inside" in found.matches
     assert "outside" not in found.matches and len(found.regions) == 1

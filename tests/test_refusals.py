@@ -17,7 +17,7 @@ from rrm_onnx.types import Refusal
 # One row per refusal: code, a part of the sentence, the node, opset.
 REFUSALS: list[tuple[str, str, Build, int]] = [
     ("input-missing", "input 0 is absent", lambda n: n.add("Relu", "", name="it"), 17),
-    ("op-unsupported", "Softmax has no rrm operator", lambda n: n.add("Softmax", n.input(), name="it"), 17),
+    ("op-unsupported", "Hardmax has no rrm operator", lambda n: n.add("Hardmax", n.input(), name="it"), 17),
     ("rank", "of rank 3", lambda n: n.add("Relu", n.input(shape=(1, 3, 8)), name="it"), 17),
     ("rank", "of unknown rank", lambda n: n.add("Relu", n.input(shape=None), name="it"), 17),
     (
@@ -108,6 +108,16 @@ REFUSALS: list[tuple[str, str, Build, int]] = [
         17,
     ),
     ("step", "step 2", lambda n: n.add("Slice", n.input(), i64(n, 0), i64(n, 3), i64(n, 1), i64(n, 2), name="it"), 17),
+    ("axis", "axis -1", lambda n: n.add("Softmax", n.input(), name="it"), 17),
+    ("axis", "before opset 13", lambda n: n.add("LogSoftmax", n.input(), axis=1, name="it"), 11),
+    (
+        "axis",
+        "over axis 3 and all behind it",
+        lambda n: n.add("LayerNormalization", n.input(), n.const(np.ones(16)), name="it"),
+        17,
+    ),
+    ("attribute", "a window of 65", lambda n: n.add("LRN", n.input(), size=65, name="it"), 17),
+    ("axis", "over axis 2, only", lambda n: n.add("ArgMax", n.input(), axis=2, name="it"), 17),
     ("axis", "axis 0", lambda n: n.add("Split", n.input(shape=(2, 3, 4, 4)), outputs=["a", "b"], name="it"), 17),
     (
         "indices",

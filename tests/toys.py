@@ -131,12 +131,37 @@ def tensorflow() -> onnx.ModelProto:
     return b.model([1, 12, 10, 3], [b.add("Transpose", x, perm=[0, 2, 3, 1])], TensorProto.UINT8)
 
 
+def convnext() -> onnx.ModelProto:
+    """LayerNormalization, spelled out over channels and as an operator; linear layers on NHWC; Softmax at the end."""
+    b = Net(8)
+
+    def linear(x: str, c: int, m: int) -> str:
+        product = b.add("MatMul", x, b.const(b.rng.standard_normal((c, m)) / np.sqrt(c)))
+        return b.add("Add", product, b.const(b.rng.standard_normal(m) * 0.1))
+
+    x = b.conv("x", 3, 16, 3, 2)
+    d = b.add("Sub", x, b.add("ReduceMean", x, axes=[1]))
+    variance = b.add("ReduceMean", b.add("Pow", d, b.const(2.0)), axes=[1])
+    norm = b.add("Div", d, b.add("Sqrt", b.add("Add", variance, b.const(1e-3))))
+    x = b.add("Add", b.add("Mul", norm, b.const(np.linspace(0.5, 2, 16)[:, None, None])), b.const(0.1))
+    y = b.add("Transpose", b.conv(x, 16, 16, 7, 1, 16), perm=[0, 2, 3, 1])
+    y = b.add("LayerNormalization", y, b.const(np.linspace(2, 0.5, 16)), b.const(np.linspace(-1, 1, 16)), axis=-1)
+    y = linear(y, 16, 40)
+    y = b.add(
+        "Mul", b.add("Mul", y, b.const(0.5)), b.add("Add", b.add("Erf", b.add("Div", y, b.const(2**0.5))), b.const(1.0))
+    )
+    y = b.add("Mul", linear(y, 40, 16), b.const(np.linspace(0.1, 1, 16)))
+    x = b.add("Add", x, b.add("Transpose", y, perm=[0, 3, 1, 2]))
+    return b.model([1, 3, 18, 16], [b.add("Softmax", b.conv(x, 16, 5), axis=1)])
+
+
 TOYS = [
     Toy("chain", chain, (3, 16, 12), step=4),
     Toy("unet", unet, (3, 12, 16)),
     Toy("residual", residual, (3, 14, 18)),
     Toy("squeeze", squeeze, (3, 10, 12), step=2),
     Toy("csp", csp, (3, 16, 14)),
+    Toy("convnext", convnext, (3, 18, 16)),
     Toy("mobile", mobile, (3, 14, 16), step=2),
     Toy("tensorflow", tensorflow, (12, 10, 3), dtype="uint8"),
 ]

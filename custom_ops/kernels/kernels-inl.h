@@ -22,6 +22,7 @@
 #include "commit-inl.h"
 #include "gemm-inl.h"
 #include "gemm_add-inl.h"
+#include "rows-inl.h"
 // clang-format on
 
 namespace rrm {
@@ -43,6 +44,10 @@ constexpr Kernels MakeTable(const char* name) {
       .window_weighted = WindowWeighted,
       .binary = Binary,
       .activate = Activate,
+      .softmax = Softmax,
+      .layer_norm = LayerNorm,
+      .lrn = Lrn,
+      .arg_max = ArgMax,
       .commit = Commit,
       .commit_planar = CommitPlanar,
       .to_planar = ToPlanar,

@@ -204,6 +204,64 @@ void Activate(float* x, int32_t sites, int32_t c, const Activation& act) {
   }
 }
 
+void Softmax(const RowArgs& g, bool log_of_it) {
+  for (int m = 0; m < g.sites; ++m) {
+    const float* x = g.rows + m * g.row_stride;
+    float max = -INFINITY;
+    for (int j = 0; j < g.c; ++j) max = Larger(max, x[j]);
+    double sum = 0.0;
+    for (int j = 0; j < g.c; ++j) sum += exp(static_cast<double>(x[j]) - static_cast<double>(max));
+    for (int j = 0; j < g.c; ++j) {
+      const double d = static_cast<double>(x[j]) - static_cast<double>(max);
+      g.out[static_cast<int64_t>(m) * g.c + j] = static_cast<float>(log_of_it ? d - log(sum) : exp(d) / sum);
+    }
+  }
+}
+
+void LayerNorm(const RowArgs& g, const float* scale, const float* bias, float epsilon) {
+  for (int m = 0; m < g.sites; ++m) {
+    const float* x = g.rows + m * g.row_stride;
+    double mean = 0.0, variance = 0.0;
+    for (int j = 0; j < g.c; ++j) mean += static_cast<double>(x[j]) / g.c;
+    for (int j = 0; j < g.c; ++j) {
+      const double d = static_cast<double>(x[j]) - mean;
+      variance += d * d / g.c;
+    }
+    const double factor = 1.0 / sqrt(variance + static_cast<double>(epsilon));
+    for (int j = 0; j < g.c; ++j) {
+      const double y = (static_cast<double>(x[j]) - mean) * factor;
+      g.out[static_cast<int64_t>(m) * g.c + j] =
+          static_cast<float>(y * static_cast<double>(scale[j]) + static_cast<double>(bias[j]));
+    }
+  }
+}
+
+void Lrn(const RowArgs& g, const LrnParameters& p) {
+  for (int m = 0; m < g.sites; ++m) {
+    const float* x = g.rows + m * g.row_stride;
+    for (int j = 0; j < g.c; ++j) {
+      double sum = 0.0;
+      for (int i = j - (p.size - 1) / 2; i <= j + p.size / 2; ++i) {
+        if (i >= 0 && i < g.c) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+      }
+      const double s = static_cast<double>(p.bias) + static_cast<double>(p.alpha) / p.size * sum;
+      g.out[static_cast<int64_t>(m) * g.c + j] =
+          static_cast<float>(static_cast<double>(x[j]) / pow(s, static_cast<double>(p.beta)));
+    }
+  }
+}
+
+void ArgMax(const RowArgs& g, bool last) {
+  for (int m = 0; m < g.sites; ++m) {
+    const float* x = g.rows + m * g.row_stride;
+    int best = 0;
+    for (int j = 1; j < g.c; ++j) {
+      if (last ? !(x[j] < x[best]) : x[j] > x[best]) best = j;
+    }
+    g.out[m] = static_cast<float>(best);
+  }
+}
+
 bool Replaces(Gate gate, float limit, const float* fresh, int64_t fresh_step, const float* held, int64_t held_step,
               int c) {
   bool differs = false;
@@ -301,6 +359,10 @@ extern const Kernels kReference = {
     .window_weighted = WindowWeighted,
     .binary = Binary,
     .activate = Activate,
+    .softmax = Softmax,
+    .layer_norm = LayerNorm,
+    .lrn = Lrn,
+    .arg_max = ArgMax,
     .commit = Commit,
     .commit_planar = CommitPlanar,
     .to_planar = ToPlanar,

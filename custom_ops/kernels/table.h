@@ -150,6 +150,24 @@ struct BinaryArgs {
   int64_t out_stride;
 };
 
+// Functions of a row's channels. Row m is c floats at rows + m * row_stride; its result is c floats at out + m * c.
+// Sums over channels: element j goes to accumulator j % width, lanes added pairwise at the end; in softmax in ascending
+// order where c is below two registers.
+struct RowArgs {
+  const float* rows;
+  int64_t row_stride;
+  int32_t sites;
+  int32_t c;
+  float* out;
+};
+
+// size: channels of the window, (size - 1) / 2 of them, rounded down, before the channel itself.
+struct LrnParameters {
+  int32_t size;
+  float alpha, beta, bias;
+};
+constexpr int32_t kMostLrn = 64;  // channels of a window
+
 // Rows fresh[m] (m < sites, contiguous, c floats) against held[m] (contiguous, c floats). For each m that replaces its
 // held row, held is overwritten and bit m of bits (bit m % 64 of word m / 64) is set; other bits of the
 // ceil(sites / 64) words are cleared.
@@ -202,6 +220,16 @@ struct Kernels {
   void (*binary)(const BinaryArgs& args);
   // In place over rows x[sites][c], contiguous.
   void (*activate)(float* x, int32_t sites, int32_t c, const Activation& act);
+  // out[m][j] = exp(x - max) / sum of exp(x - max) over the row, or with `log` its logarithm. A row with a NaN, or with
+  // an infinite maximum, is all NaN.
+  void (*softmax)(const RowArgs& args, bool log);
+  // out[m][j] = (x - mean) / sqrt(mean of (x - mean)^2 + epsilon) * scale[j] + bias[j], means over the row.
+  void (*layer_norm)(const RowArgs& args, const float* scale, const float* bias, float epsilon);
+  // out[m][j] = x / (bias + alpha / size * s) ^ beta, s the sum of the squares of the window's channels, ascending.
+  void (*lrn)(const RowArgs& args, const LrnParameters& parameters);
+  // out[m] = number of the row's greatest channel; of equal ones the first, or the last. Channels in ascending order:
+  // one takes over where it is greater than the greatest so far, with `last` where it is not less.
+  void (*arg_max)(const RowArgs& args, bool last);
   int64_t (*commit)(const CommitArgs& args);
   int64_t (*commit_planar)(const CommitPlanarArgs& args);
   // out[j * out_plane + m] = rows[m * row_stride + j], m < sites, j < c.

@@ -76,6 +76,9 @@ inline float Sum(Vec x) {
   return vget_lane_f32(s, 0) + vget_lane_f32(s, 1);
 }
 
+// The greatest lane; of NaNs any or none.
+inline float MaxLane(Vec x) { return vmaxvq_f32(x); }
+
 inline void Prefetch(const void* p) { __builtin_prefetch(p); }
 
 }  // namespace

@@ -117,6 +117,13 @@ inline bool AnyBit(Vec a) {
 
 inline float Sum(Vec x) { return (x[0] + x[2]) + (x[1] + x[3]); }
 
+// The greatest lane; of NaNs any or none.
+inline float MaxLane(Vec x) {
+  const float a = x[0] > x[2] ? x[0] : x[2];
+  const float b = x[1] > x[3] ? x[1] : x[3];
+  return a > b ? a : b;
+}
+
 inline void Prefetch(const void* p) { __builtin_prefetch(p); }
 
 }  // namespace

@@ -14,10 +14,12 @@ import onnx_graphsurgeon as gs
 from rrm_onnx.common import default_opset
 from rrm_onnx.normalise.activations import join_activations
 from rrm_onnx.normalise.affine import fold_affine
+from rrm_onnx.normalise.arg_max import split_arg_max
 from rrm_onnx.normalise.focus import join_focus
 from rrm_onnx.normalise.fold import fold
 from rrm_onnx.normalise.forward import fold_forward
 from rrm_onnx.normalise.inputs import name_nodes, set_input_shapes, strip_initializers
+from rrm_onnx.normalise.layer_norm import join_layer_norms
 from rrm_onnx.normalise.layout import move_transposes
 from rrm_onnx.normalise.points import lift_points
 from rrm_onnx.normalise.rearrange import join_shuffles
@@ -27,12 +29,16 @@ from rrm_onnx.normalise.spelling import respell
 from rrm_onnx.normalise.tools import unique_names
 from rrm_onnx.types import Normalised
 
-# In this order: a later step reads what an earlier one has written.
+# In this order: a later step reads what an earlier one has written. Activations are joined twice: Transposes move past
+# one node, not past its parts, and what is folded into convolutions may leave others.
 STEPS = (
     respell,
     join_focus,
     join_shuffles,
+    join_layer_norms,
+    join_activations,
     move_transposes,
+    split_arg_max,
     turn_rows,
     fold_affine,
     join_activations,

@@ -1,7 +1,8 @@
 """Transposes moved to where a border can take them in.
 
 A network from TensorFlow reads and writes NHWC; what its exporter leaves between the picture and the first Transpose,
-or between the last one and the output, is moved to the NCHW side of it. Elementwise nodes only.
+or between the last one and the output, is moved to the NCHW side of it: elementwise nodes here, operators over the
+channels in channels.py.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from rrm_onnx.common import free_name, sole_reader
+from rrm_onnx.normalise.channels import over_channels
 from rrm_onnx.normalise.tools import is_sole_reader, producer, static_shape, values_of
 
 TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 UNARY = {"Cast", "Relu", "Sigmoid", "Tanh", "Clip", "LeakyRelu", "HardSigmoid", "Neg", "Abs", "Exp", "Sqrt"}
+UNARY |= {"Elu", "Erf", "Softplus", "Mish", "Sign", "Silu", "HardSwish", "Gelu"}
 BINARY = {"Add", "Sub", "Mul", "Div", "Min", "Max", "Pow"}
 
 
@@ -27,7 +30,12 @@ def move_transposes(graph: gs.Graph, opset: int) -> None:
         changed = False
         for node in list(graph.nodes):
             if node.op == "Transpose" and node.outputs and node.inputs:
-                changed |= cancel(graph, node) or move_up(graph, node) or move_down(graph, node)
+                changed |= (
+                    cancel(graph, node)
+                    or move_up(graph, node)
+                    or move_down(graph, node)
+                    or over_channels(graph, node, opset)
+                )
 
 
 def permutation(node: gs.Node | None) -> list[int] | None:

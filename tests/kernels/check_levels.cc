@@ -146,6 +146,28 @@ void CheckElementwise(const Kernels& k, int sites, int c) {
       Expect(k, "binary", out[0], out[1], 0);
     }
   }
+  for (const bool log : {false, true}) {
+    Floats out[2] = {Floats(n), Floats(n)};
+    k.softmax({a.data(), c, sites, c, out[0].data()}, log);
+    kReference.softmax({a.data(), c, sites, c, out[1].data()}, log);
+    Expect(k, "softmax", out[0], out[1], 2e-6f);
+  }
+  Floats norm[2] = {Floats(n), Floats(n)};
+  k.layer_norm({a.data(), c, sites, c, norm[0].data()}, slopes.data(), b.data(), 0.1f);
+  kReference.layer_norm({a.data(), c, sites, c, norm[1].data()}, slopes.data(), b.data(), 0.1f);
+  Expect(k, "layer_norm", norm[0], norm[1], 1e-5f);
+  for (const float beta : {0.5f, 0.6f, 0.75f}) {
+    const rrm::LrnParameters lrn = {1 + Below(9), 0.3f, beta, 1.5f};
+    k.lrn({a.data(), c, sites, c, norm[0].data()}, lrn);
+    kReference.lrn({a.data(), c, sites, c, norm[1].data()}, lrn);
+    Expect(k, "lrn", norm[0], norm[1], 2e-6f);
+  }
+  for (const bool last : {false, true}) {
+    Floats best[2] = {Floats(sites), Floats(sites)};
+    k.arg_max({a.data(), c, sites, c, best[0].data()}, last);
+    kReference.arg_max({a.data(), c, sites, c, best[1].data()}, last);
+    Expect(k, "arg_max", best[0], best[1], 0);
+  }
   for (int act = 0; act <= static_cast<int>(rrm::Act::kMish); ++act) {
     Floats x = a;
     for (float& v : x) v = act == static_cast<int>(rrm::Act::kSqrt) ? fabsf(v) : 8 * v;

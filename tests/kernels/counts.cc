@@ -122,6 +122,11 @@ void Planar(const rrm::Kernels& k, Data& d, rrm::Gate gate) {
   COUNT(activate_relu_64, Activate(k, d, rrm::Act::kRelu))                                                             \
   COUNT(activate_silu_64, Activate(k, d, rrm::Act::kSilu))                                                             \
   COUNT(activate_hard_swish_64, Activate(k, d, rrm::Act::kHardSwish))                                                  \
+  COUNT(softmax_4, k.softmax({d.map.data(), 4, kSites, 4, d.out.data()}, false))                                       \
+  COUNT(softmax_80, k.softmax({d.map.data(), 80, kSites, 80, d.out.data()}, false))                                    \
+  COUNT(layer_norm_96, k.layer_norm({d.map.data(), 96, kSites, 96, d.out.data()}, d.w.data(), d.bias.data(), 1e-5f))   \
+  COUNT(lrn_5_64, k.lrn({d.map.data(), 64, kSites, 64, d.out.data()}, {5, 1e-4f, 0.75f, 1.0f}))                        \
+  COUNT(arg_max_19, k.arg_max({d.map.data(), 19, kSites, 19, d.out.data()}, false))                                    \
   COUNT(commit_rms_64_half_changed, Commit(k, d, rrm::Gate::kRms))                                                     \
   COUNT(commit_rms_64_unchanged, Commit(k, d, rrm::Gate::kRms))                                                        \
   COUNT(commit_exact_64_unchanged, Commit(k, d, rrm::Gate::kExact))                                                    \

@@ -49,6 +49,8 @@ WindowArgs = _struct("WindowArgs", "rows:p rows_stride:l taps:i sites:i weights:
 BinaryArgs = _struct(
     "BinaryArgs", "op:i a:p a_stride:l a_wide:b b:p b_stride:l b_wide:b sites:i c:i out:p out_stride:l"
 )
+RowArgs = _struct("RowArgs", "rows:p row_stride:l sites:i c:i out:p")
+LrnParameters = _struct("LrnParameters", "size:i alpha:f beta:f bias:f")
 CommitArgs = _struct("CommitArgs", "fresh:p held:p sites:i c:i gate:i limit:f bits:p deltas:p")
 CommitPlanarArgs = _struct(
     "CommitPlanarArgs", "x:p plane:l planar:p planar_plane:l held:p sites:i c:i gate:i limit:f bits:p"
@@ -70,6 +72,10 @@ class Kernels(ct.Structure):
         ("window_weighted", ct.CFUNCTYPE(None, ct.POINTER(WindowArgs))),
         ("binary", ct.CFUNCTYPE(None, ct.POINTER(BinaryArgs))),
         ("activate", ct.CFUNCTYPE(None, ptr, i32, i32, ct.POINTER(Activation))),
+        ("softmax", ct.CFUNCTYPE(None, ct.POINTER(RowArgs), ct.c_bool)),
+        ("layer_norm", ct.CFUNCTYPE(None, ct.POINTER(RowArgs), ptr, ptr, f32)),
+        ("lrn", ct.CFUNCTYPE(None, ct.POINTER(RowArgs), ct.POINTER(LrnParameters))),
+        ("arg_max", ct.CFUNCTYPE(None, ct.POINTER(RowArgs), ct.c_bool)),
         ("commit", ct.CFUNCTYPE(i64, ct.POINTER(CommitArgs))),
         ("commit_planar", ct.CFUNCTYPE(i64, ct.POINTER(CommitPlanarArgs))),
         ("to_planar", ct.CFUNCTYPE(None, ptr, i64, i32, i32, ptr, i64)),
