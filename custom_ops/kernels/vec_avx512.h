@@ -15,7 +15,7 @@
 #endif
 
 namespace rrm {
-namespace avx512 {
+namespace RRM_LEVEL {
 namespace {
 
 using Vec = __m512;
@@ -81,5 +81,5 @@ inline float Sum(Vec x) {
 inline void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 }  // namespace
-}  // namespace avx512
+}  // namespace RRM_LEVEL
 }  // namespace rrm

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 namespace rrm {
-namespace neon {
+namespace RRM_LEVEL {
 namespace {
 
 using Vec = float32x4_t;
@@ -78,5 +78,5 @@ inline float Sum(Vec x) {
 inline void Prefetch(const void* p) { __builtin_prefetch(p); }
 
 }  // namespace
-}  // namespace neon
+}  // namespace RRM_LEVEL
 }  // namespace rrm

@@ -8,7 +8,7 @@
 #endif
 
 namespace rrm {
-namespace portable {
+namespace RRM_LEVEL {
 namespace {
 
 typedef float Vec __attribute__((vector_size(16)));
@@ -119,5 +119,5 @@ inline float Sum(Vec x) { return (x[0] + x[2]) + (x[1] + x[3]); }
 inline void Prefetch(const void* p) { __builtin_prefetch(p); }
 
 }  // namespace
-}  // namespace portable
+}  // namespace RRM_LEVEL
 }  // namespace rrm
