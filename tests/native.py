@@ -130,6 +130,11 @@ def isa_levels() -> list[str]:
     return list(known["available"]) if version >= (1, 24) else [known["chosen"]]  # `rrm.isa` is read from 1.24 on
 
 
+def rounding(isa: str | None = None) -> float:
+    """What a level may differ from another by: amx splits floats (docs/ARCHITECTURE.md). None: the level in use."""
+    return 1e-4 if (isa or runtime.query("isa")["chosen"]) == "amx" else 1e-5
+
+
 def assert_close(got: np.ndarray, expected: np.ndarray, what: str, rtol: float = 1e-5) -> None:
     """Equal shapes; no element off by more than `rtol` of itself or of the largest finite one.
 

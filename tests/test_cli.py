@@ -87,7 +87,7 @@ def test_doctor(library, capsys):
     answer = json.loads(out)
     found = {f["name"]: f for f in answer["findings"]}
     assert answer["ok"] and found["library"]["state"] == "ok" and library in found["library"]["value"]
-    assert found["instruction set"]["value"].split()[0] in ("portable", "avx2", "avx512", "neon")
+    assert found["instruction set"]["value"].split()[0] in ("portable", "avx2", "avx512", "amx", "neon")
     assert "next: rrm-onnx demo" in err
 
 

@@ -18,7 +18,18 @@ import pytest
 from cases import CASES, Case, changed, conv, frames
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from native import OPSETS, Native, Reference, assert_close, assert_same_bits, isa_levels, needs_library, node, rrm_model
+from native import (
+    OPSETS,
+    Native,
+    Reference,
+    assert_close,
+    assert_same_bits,
+    isa_levels,
+    needs_library,
+    node,
+    rounding,
+    rrm_model,
+)
 from onnx import TensorProto, helper
 from random_cases import RANDOM, random_case
 from toys import TOYS, Toy, toy_frames
@@ -41,7 +52,7 @@ def check(case: Case, isa: str) -> None:
         if case.op == "MapShape":
             assert y.tolist() == expected.tolist(), what
             continue
-        assert_close(y, expected, f"{what} against the NumPy definition")
+        assert_close(y, expected, f"{what} against the NumPy definition", rounding(isa))
         assert_same_bits(two.run(frame)[0], y, f"{what} with two threads")
         if case.threshold == 0:
             assert_same_bits(Native(model, isa).run(frame)[0], y, f"{what} against a fresh session")
@@ -69,7 +80,7 @@ def test_random_tolerance(op: str, data: st.DataObject) -> None:
         reference = Reference(rrm_model(case))
         for frame in frames(case):
             reference.run(frame)
-    assume(min(distances, default=1.0) > 1e-4)
+    assume(min(distances, default=1.0) > 1e-3)
     check(case, data.draw(st.sampled_from(isa_levels())))
 
 
@@ -103,9 +114,12 @@ def test_session_uses_the_level_that_was_asked_for(isa: str) -> None:
 
 
 @pytest.mark.skipif(len(isa_levels()) < 2, reason="no choice of levels: onnxruntime before 1.24, or only one here")
-def test_unknown_level_is_refused() -> None:
-    with pytest.raises(Exception, match="sse9"):
-        Native(rrm_model(CASES[0]), "sse9")
+@pytest.mark.parametrize("isa", ["sse9", "amx", "neon"])
+def test_level_that_is_not_there_is_refused(isa: str) -> None:
+    if isa in isa_levels():
+        pytest.skip(f"this machine has {isa}")
+    with pytest.raises(Exception, match=f"cannot run the ISA level '{isa}'"):
+        Native(rrm_model(CASES[0]), isa)
 
 
 @pytest.mark.parametrize("op", sorted(set(RANDOM) - {"MapShape"}))
@@ -257,7 +271,8 @@ def test_tolerance_equals_the_reference_with_streams(toy: Toy) -> None:
     native, reference = Native(model), Reference(model)
     for t, (x, factor) in enumerate(zip(video, [1, 0.5, 2, 2, 1, 0, 1], strict=True)):
         got = native.session.run(None, feed(x, 3, factor))[0]
-        assert_close(got, reference.session.run(None, feed(x, 3, factor))[0], f"frame {t}, factor {factor}")
+        expected = reference.session.run(None, feed(x, 3, factor))[0]
+        assert_close(got, expected, f"frame {t}, factor {factor}", rounding())
 
 
 def test_one_stream_twice_in_a_batch_is_refused() -> None:

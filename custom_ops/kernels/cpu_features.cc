@@ -8,6 +8,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <xmmintrin.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace rrm {
@@ -28,26 +32,22 @@ uint64_t SavedRegisters() {
   return (static_cast<uint64_t>(high) << 32) | low;
 }
 
+// Tiles are 8 kB of state a thread: Linux lets a process use them only after it asked. The answer is for all threads.
+bool AllowTiles() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 uint32_t Detect() {
   constexpr uint32_t kOsXsave = 1u << 27;
-  constexpr uint64_t kYmm = 0x06;  // SSE and AVX state
-  constexpr uint64_t kZmm = 0xe6;  // ... and masks, upper halves, upper sixteen
   const CpuId basic(1, 0);
   if ((basic.c & kOsXsave) == 0) return 0;
-  const uint64_t saved = SavedRegisters();
-  const CpuId extended(7, 0);
-  uint32_t found = 0;
-  if ((saved & kYmm) == kYmm) {
-    if (extended.b & (1u << 5)) found |= kCpuAvx2;
-    if (basic.c & (1u << 12)) found |= kCpuFma;
-  }
-  if ((saved & kZmm) == kZmm) {
-    if (extended.b & (1u << 16)) found |= kCpuAvx512F;
-    if (extended.b & (1u << 17)) found |= kCpuAvx512Dq;
-    if (extended.b & (1u << 30)) found |= kCpuAvx512Bw;
-    if (extended.b & (1u << 31)) found |= kCpuAvx512Vl;
-  }
-  return found;
+  const CpuId extended(7, 0), more(7, 1);
+  return features_of({basic.c, extended.b, extended.d, more.a, SavedRegisters()}, AllowTiles);
 }
 
 #elif defined(__aarch64__)
@@ -66,7 +66,8 @@ struct FeatureName {
 };
 constexpr FeatureName kNames[] = {
     {kCpuAvx2, "avx2"},         {kCpuFma, "fma"},           {kCpuAvx512F, "avx512f"}, {kCpuAvx512Bw, "avx512bw"},
-    {kCpuAvx512Vl, "avx512vl"}, {kCpuAvx512Dq, "avx512dq"}, {kCpuNeon, "neon"},
+    {kCpuAvx512Vl, "avx512vl"}, {kCpuAvx512Dq, "avx512dq"}, {kCpuNeon, "neon"},       {kCpuAvx512Bf16, "avx512_bf16"},
+    {kCpuAmxTile, "amx_tile"},  {kCpuAmxBf16, "amx_bf16"},
 };
 
 struct NameList {
@@ -83,6 +84,30 @@ struct NameList {
 };
 
 }  // namespace
+
+#if defined(__x86_64__)
+uint32_t features_of(const CpuWords& cpu, bool (*allowed)()) {
+  constexpr uint64_t kYmm = 0x06;       // SSE and AVX state
+  constexpr uint64_t kZmm = 0xe6;       // ... and masks, upper halves, upper sixteen
+  constexpr uint64_t kTiles = 0x60000;  // shapes and contents of tiles
+  uint32_t found = 0;
+  if ((cpu.saved & kYmm) == kYmm) {
+    if (cpu.extended_b & (1u << 5)) found |= kCpuAvx2;
+    if (cpu.basic_c & (1u << 12)) found |= kCpuFma;
+  }
+  if ((cpu.saved & kZmm) == kZmm) {
+    if (cpu.extended_b & (1u << 16)) found |= kCpuAvx512F;
+    if (cpu.extended_b & (1u << 17)) found |= kCpuAvx512Dq;
+    if (cpu.extended_b & (1u << 30)) found |= kCpuAvx512Bw;
+    if (cpu.extended_b & (1u << 31)) found |= kCpuAvx512Vl;
+    if (cpu.more_a & (1u << 5)) found |= kCpuAvx512Bf16;
+  }
+  constexpr uint32_t kTileAndBf16 = 1u << 24 | 1u << 22;
+  const bool tiles = (cpu.saved & kTiles) == kTiles && (cpu.extended_d & kTileAndBf16) == kTileAndBf16;
+  if (tiles && (found & kCpuAvx512Bf16) && allowed()) found |= kCpuAmxTile | kCpuAmxBf16;
+  return found;
+}
+#endif
 
 uint32_t cpu_features() {
   static const uint32_t features = Detect();

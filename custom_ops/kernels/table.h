@@ -203,7 +203,7 @@ struct CommitPlanarArgs {
 };
 
 struct Kernels {
-  const char* name;  // "portable", "avx2", "avx512", "neon"
+  const char* name;  // "portable", "avx2", "avx512", "amx", "neon"
 
   // Packed weights: floats needed, and packing of w [k][n] row-major with bias [n] (bias is packed too).
   int64_t (*gemm_packed_floats)(int32_t k, int32_t n);

@@ -9,7 +9,7 @@
 #endif
 
 namespace rrm {
-namespace avx2 {
+namespace RRM_LEVEL {
 namespace {
 
 using Vec = __m256;
@@ -96,5 +96,5 @@ inline float MaxLane(Vec x) {
 inline void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 }  // namespace
-}  // namespace avx2
+}  // namespace RRM_LEVEL
 }  // namespace rrm

@@ -16,7 +16,7 @@
 #endif
 
 namespace rrm {
-namespace avx512 {
+namespace RRM_LEVEL {
 namespace {
 
 using Vec = __m512;
@@ -92,5 +92,5 @@ inline float MaxLane(Vec x) {
 inline void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 }  // namespace
-}  // namespace avx512
+}  // namespace RRM_LEVEL
 }  // namespace rrm

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 namespace rrm {
-namespace neon {
+namespace RRM_LEVEL {
 namespace {
 
 using Vec = float32x4_t;
@@ -82,5 +82,5 @@ inline float MaxLane(Vec x) { return vmaxvq_f32(x); }
 inline void Prefetch(const void* p) { __builtin_prefetch(p); }
 
 }  // namespace
-}  // namespace neon
+}  // namespace RRM_LEVEL
 }  // namespace rrm

@@ -8,7 +8,7 @@
 #endif
 
 namespace rrm {
-namespace portable {
+namespace RRM_LEVEL {
 namespace {
 
 typedef float Vec __attribute__((vector_size(16)));
@@ -127,5 +127,5 @@ inline float MaxLane(Vec x) {
 inline void Prefetch(const void* p) { __builtin_prefetch(p); }
 
 }  // namespace
-}  // namespace portable
+}  // namespace RRM_LEVEL
 }  // namespace rrm

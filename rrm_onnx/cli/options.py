@@ -122,5 +122,5 @@ threads_option = click.option(
     "--threads", type=click.IntRange(1), default=2, show_default=True, help="Threads of each session."
 )
 isa_option = click.option(
-    "--isa", metavar="LEVEL", help="Instruction set of the rrm operators: avx512, avx2, portable, neon [the best]."
+    "--isa", metavar="LEVEL", help="Instruction set of the rrm operators: amx, avx512, avx2, portable, neon [the best]."
 )

@@ -1,6 +1,5 @@
 """Fixtures of the kernel tests: the library, built once, and every level of this machine."""
 
-import platform
 import sys
 from pathlib import Path
 
@@ -23,10 +22,7 @@ def reference(library: kernel_api.Library) -> kernel_api.Kernels:
     return library.table("reference")
 
 
-LEVELS = {"x86_64": ["portable", "avx2", "avx512"], "aarch64": ["portable", "neon"]}
-
-
-@pytest.fixture(scope="session", params=LEVELS.get(platform.machine(), ["portable"]))
+@pytest.fixture(scope="session", params=kernel_api.LEVELS)
 def level(request: pytest.FixtureRequest, library: kernel_api.Library) -> kernel_api.Kernels:
     if request.param not in library.names():
         pytest.skip(f"this machine has no {request.param}")

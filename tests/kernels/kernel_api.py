@@ -6,6 +6,7 @@ The structs mirror custom_ops/kernels/table.h field by field; `Kernels` checks i
 import ctypes as ct
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -15,9 +16,21 @@ from pathlib import Path
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[1] / "custom_ops" / "kernels"
 FLAGS = ["-std=c++20", "-O2", "-fPIC", "-ffp-contract=off", "-fno-exceptions", "-fno-rtti", f"-I{SOURCES}"]
+AVX512_FLAGS = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"]
 LEVEL_FLAGS = {
     "target_avx2": ["-mavx2", "-mfma"],
-    "target_avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"],
+    "target_avx512": AVX512_FLAGS,
+    "target_amx": [*AVX512_FLAGS, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"],
+}
+# The levels that a machine of an architecture may have.
+LEVELS = {"x86_64": ["portable", "avx2", "avx512", "amx"], "aarch64": ["portable", "neon"]}.get(
+    platform.machine(), ["portable"]
+)
+# Libraries with an amx level that needs no such processor (emulated_amx.cc), with the flags of single sources.
+EMULATIONS = {
+    "portable": {"emulated_amx": []},
+    "avx512": {"emulated_amx": [*AVX512_FLAGS, "-mavx512bf16"]},
+    "trapped": {"emulated_amx": ["-DRRM_TRAPS"], "trap_tiles": []},
 }
 ACTIVATIONS = (
     "none relu leaky_relu prelu clip sigmoid hard_sigmoid hard_swish silu tanh gelu elu abs neg "
@@ -107,17 +120,27 @@ def object_file(folder: Path, source: Path, flags: list[str]) -> Path:
     return target
 
 
-def build() -> Path:
-    """The folder of the test library and its objects; built once per state of the sources, kept in the temp folder."""
-    sources = sorted(SOURCES.glob("*.cc")) + [HERE / "driver.cc"]
-    digest = hashlib.sha256(repr((compiler(), FLAGS, LEVEL_FLAGS)).encode())
-    for path in [*sources, *sorted(SOURCES.glob("*.h"))]:
+def build(emulation: str = "") -> Path:
+    """The folder of the test library and its objects; built once per state of the sources, kept in the temp folder.
+
+    emulation: one of EMULATIONS, for an amx level that needs no such processor.
+    """
+    own = EMULATIONS.get(emulation, {}) | ({"cpu_features": ["-Dcpu_features=found_features"]} if emulation else {})
+    sources = [*SOURCES.glob("*.cc"), HERE / "driver.cc", *(HERE / f"{name}.cc" for name in own)]
+    sources = sorted(path for path in sources if path.exists())
+    if emulation in ("portable", "avx512"):
+        sources.remove(SOURCES / "target_amx.cc")
+    digest = hashlib.sha256(repr((compiler(), FLAGS, LEVEL_FLAGS, own)).encode())
+    for path in [*sources, *sorted(SOURCES.glob("*.h")), *sorted(HERE.glob("*.h"))]:
         digest.update(path.read_bytes())
     folder = Path(tempfile.gettempdir()) / f"rrm_kernels_{os.getuid()}_{digest.hexdigest()[:16]}"
     if not (folder / "kernels.so").exists():
         work = Path(tempfile.mkdtemp(prefix="rrm_kernels_"))
+        special = [source for source in sources if source.stem in own] or sources
+        common = [build() / f"{source.stem}.o" for source in sources if source not in special]
         with ThreadPoolExecutor(2) as pool:
-            objects = list(pool.map(lambda source: object_file(work, source, FLAGS), sources))
+            flags = [[*FLAGS, *own.get(source.stem, [])] for source in special]
+            objects = [*pool.map(lambda each: object_file(work, *each), zip(special, flags, strict=True)), *common]
         command = [str(compiler()), "-shared", *map(str, objects), "-lm", "-o", str(work / "kernels.so")]
         run_tool(command)
         try:

@@ -10,7 +10,7 @@ import kernel_api
 import numpy as np
 import pytest
 
-TABLES = {"portable": "kPortable", "avx2": "kAvx2", "avx512": "kAvx512", "neon": "kNeon"}
+TABLES = {"portable": "kPortable", "avx2": "kAvx2", "avx512": "kAvx512", "amx": "kAmx", "neon": "kNeon"}
 ON_X86 = platform.machine() == "x86_64"
 
 
@@ -24,7 +24,7 @@ def symbols(path: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("optimise", ["-O0", "-O2"])
-@pytest.mark.parametrize("name", ["avx2", "avx512", "portable"] if ON_X86 else ["portable", "neon"])
+@pytest.mark.parametrize("name", ["avx2", "avx512", "amx", "portable"] if ON_X86 else ["portable", "neon"])
 def test_an_object_defines_its_table_alone(
     library: kernel_api.Library, tmp_path: Path, name: str, optimise: str
 ) -> None:
@@ -43,7 +43,7 @@ def test_an_object_defines_its_table_alone(
 
 def test_kernels_include_no_library(library: kernel_api.Library) -> None:
     allowed = {"stddef.h", "stdint.h", "string.h", "math.h", "immintrin.h", "emmintrin.h", "xmmintrin.h"}
-    allowed |= {"arm_neon.h", "cpuid.h"}
+    allowed |= {"arm_neon.h", "cpuid.h", "sys/syscall.h", "unistd.h"}
     for path in sorted(kernel_api.SOURCES.iterdir()):
         for line in path.read_text().splitlines():
             if line.startswith("#include <"):
@@ -65,10 +65,14 @@ def test_levels(library: kernel_api.Library) -> None:
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists() or not ON_X86, reason="reads the flags of /proc/cpuinfo")
 def test_features_are_those_of_the_system(library: kernel_api.Library) -> None:
     flags = set(Path("/proc/cpuinfo").read_text().split("flags", 1)[1].splitlines()[0].split())
-    known = {"avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"}
-    assert set(library.lib.feature_names().decode().split()) == flags & known
+    avx512 = {"avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"}
+    tiles = {"amx_tile", "amx_bf16"}
+    found = set(library.lib.feature_names().decode().split())
+    assert found - tiles == flags & (avx512 | {"avx512_bf16"})
+    assert found & tiles in (flags & tiles, set())  # the system may refuse their use
     assert ("avx2" in library.names()) == ({"avx2", "fma"} <= flags)
-    assert ("avx512" in library.names()) == (known <= flags)
+    assert ("avx512" in library.names()) == (avx512 <= flags)
+    assert "amx" not in library.names() or avx512 | {"avx512_bf16"} | tiles <= found
 
 
 def test_flush_denormals(library: kernel_api.Library) -> None:

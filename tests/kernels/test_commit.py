@@ -135,7 +135,7 @@ def test_nan_replaces_under_a_limit(level: Kernels, run, c: int) -> None:
     assert np.flatnonzero(flags).tolist() == [7, 11]
 
 
-LANES = {b"portable": 4, b"avx2": 8, b"avx512": 16, b"neon": 4}
+LANES = {b"portable": 4, b"avx2": 8, b"avx512": 16, b"amx": 16, b"neon": 4}
 
 
 def fused(a: np.ndarray, b: np.ndarray, acc: np.ndarray, is_fused: bool) -> np.ndarray:

@@ -1,5 +1,9 @@
 """gemm: values, equal bits whatever the call, nothing touched outside the stated ranges."""
 
+from collections.abc import Iterator
+
+import emulations
+import kernel_api
 import numpy as np
 import pytest
 from guarded import address, gaps_untouched, guarded, rows_of, same_bits, spaced
@@ -9,6 +13,18 @@ from kernel_api import GemmArgs, Kernels
 
 WIDTHS = [1, 3, 7, 8, 15, 16, 17, 24, 31, 33, 48, 63, 64, 65, 80, 100, 129, 255]
 SITES = [1, 2, 3, 5, 7, 11, 13, 23, 24, 25, 49]
+
+
+@pytest.fixture(scope="session", params=[*kernel_api.LEVELS, *emulations.KINDS])
+def level(request: pytest.FixtureRequest, library: kernel_api.Library) -> Iterator[Kernels]:
+    """Every level of this machine, and amx with tiles in plain code."""
+    if request.param in emulations.KINDS:
+        with emulations.running(request.param) as emulated:
+            yield emulated.table("amx")
+        return
+    if request.param not in library.names():
+        pytest.skip(f"this machine has no {request.param}")
+    yield library.table(request.param)
 
 
 def pack(table: Kernels, w: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -46,10 +62,16 @@ def case(seed: int, sites: int, lens: list[int], n: int) -> tuple[list[np.ndarra
     return pieces, rng.standard_normal((sum(lens), n), np.float32), rng.standard_normal(n, np.float32)
 
 
-def check_close(out: np.ndarray, pieces: list[np.ndarray], w: np.ndarray, bias: np.ndarray) -> None:
-    """Against NumPy in double; the bound is that of a sum of k rounded products."""
+def check_close(level: Kernels, out: np.ndarray, pieces: list[np.ndarray], w: np.ndarray, bias: np.ndarray) -> None:
+    """Against NumPy in double; the bound is that of a sum of k rounded products.
+
+    amx: of 3 k products, and of what splitting loses: 2^-17 of either factor, and the product of the lower parts, at
+    most 2^-16 of the product.
+    """
     a = np.concatenate(pieces, axis=1).astype(np.float64)
-    bound = (np.abs(a) @ np.abs(w) + np.abs(bias)) * (w.shape[0] + 2) * 2.0**-24
+    k = w.shape[0]
+    unit = 3 * (k + 2) * 2.0**-24 + 2.0**-15 if level.name == b"amx" else (k + 2) * 2.0**-24
+    bound = (np.abs(a) @ np.abs(w) + np.abs(bias)) * unit
     assert (np.abs(out - (a @ w + bias)) <= bound).all()
 
 
@@ -60,9 +82,9 @@ def test_widths(level: Kernels, reference: Kernels, n: int) -> None:
         pieces, w, bias = case(n + sites, sites, lens, n)
         everyone = np.arange(sites)
         out = run(level, pieces, everyone, pack(level, w, bias), n, stride=n + 3)
-        check_close(out, pieces, w, bias)
+        check_close(level, out, pieces, w, bias)
         naive = run(reference, pieces, everyone, pack(reference, w, bias), n)
-        check_close(naive, pieces, w, bias)
+        check_close(reference, naive, pieces, w, bias)
         if level.name == b"portable":
             assert same_bits(out, naive)
 
@@ -71,12 +93,12 @@ def test_widths(level: Kernels, reference: Kernels, n: int) -> None:
 def test_sites(level: Kernels, sites: int) -> None:
     for n in (16, 40, 48, 64, 96):
         pieces, w, bias = case(sites, sites, [9, 9, 9], n)
-        check_close(run(level, pieces, np.arange(sites), pack(level, w, bias), n), pieces, w, bias)
+        check_close(level, run(level, pieces, np.arange(sites), pack(level, w, bias), n), pieces, w, bias)
 
 
 def test_long_sums(level: Kernels) -> None:
     pieces, w, bias = case(1, 30, [96] * 9, 72)
-    check_close(run(level, pieces, np.arange(30), pack(level, w, bias), 72), pieces, w, bias)
+    check_close(level, run(level, pieces, np.arange(30), pack(level, w, bias), 72), pieces, w, bias)
 
 
 @settings(max_examples=40, deadline=None)
