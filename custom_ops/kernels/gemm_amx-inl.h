@@ -380,6 +380,7 @@ constexpr Kernels WithTiles(Kernels table) {
   table.gemm_packed_floats = AmxPackedFloats;
   table.gemm_pack = AmxPack;
   table.gemm = AmxGemm;
+  table.gemm_add = nullptr;
   table.gemm_tile = 2 * kTileSites;
   return table;
 }

@@ -74,6 +74,7 @@ struct GemmArgs {
 // added. w: weights packed by gemm_pack for k x n. Only columns of part `part` of `parts` are touched (parts of whole
 // panels, so that threads can share the columns); parts may outnumber the panels. Row m of outs has room for
 // gemm_packed_floats(0, n) floats, of which those from n on are touched as well, and is not another row of outs.
+// A level may have none (a null pointer in its table): its packed weights have no rows of k.
 struct GemmAddArgs {
   const float* const* rows;
   float* const* outs;

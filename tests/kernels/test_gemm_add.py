@@ -9,6 +9,13 @@ from kernel_api import GemmAddArgs, Kernels
 from test_gemm import SITES, WIDTHS, pack
 
 
+@pytest.fixture(scope="session")
+def level(level: Kernels) -> Kernels:
+    if not level.gemm_add:
+        pytest.skip("this level has no gemm_add")
+    return level
+
+
 def add(
     table: Kernels,
     rows: np.ndarray,
