@@ -50,11 +50,13 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc]
         """What the nodes did since the session was made or `reset_stats` was called.
 
         {"nodes": [{"name", "op", "streams", "runs", "keyframes", "sites", "active", "changed", "macs_dense",
-        "macs_done", "macs_added", "ns", "state_bytes", "threshold", "scale"}, ...]}, in the order of the graph.
+        "macs_done", "macs_added", "ns", "state_bytes", "output_bytes", "weight_bytes", "threshold", "scale"}, ...]},
+        in the order of the graph.
 
         `runs`, `keyframes` and `ns` (nanoseconds) sum over all runs; sites and multiply-accumulates only over those
         that were no keyframes, so that `macs_done / macs_dense` is the share of the work that is left; `macs_added`
-        are those of `macs_done` that added changes to kept sums. `state_bytes` is held now.
+        are those of `macs_done` that added changes to kept sums. `state_bytes` is held now, `output_bytes` of it in
+        the rows of layers; `weight_bytes` is the node's own copy of its weights.
         """
         return runtime.query(f"stats {self._rrm_group}")
 

@@ -160,6 +160,8 @@ def test_statistics_count_sites() -> None:
     assert conv_stats["macs_done"] == 9 * conv_stats["macs_dense"] // conv_stats["sites"]
     assert nodes["Enter_x0"]["changed"] == 1
     assert conv_stats["state_bytes"] > 12 * 17 * 4
+    assert conv_stats["output_bytes"] % (12 * 17 * 4) == 0 < conv_stats["output_bytes"] <= conv_stats["state_bytes"]
+    assert conv_stats["weight_bytes"] > 0
 
 
 def test_nothing_changed_computes_nothing() -> None:

@@ -11,7 +11,7 @@ from small import cnn, feeds, pictures, write_clip
 
 import rrm_onnx
 from rrm_onnx import bench
-from rrm_onnx.bench.profile import Peaks, Traffic, lines, peaks, summed
+from rrm_onnx.bench.profile import Peaks, Traffic, lines, peaks, roofline, summed
 from rrm_onnx.bench.result import Result, Side
 from rrm_onnx.cli import main
 
@@ -43,6 +43,17 @@ def test_times_are_for_a_frame_and_add_up(converted):
     ]
     both = summed(found[:2], "both")
     assert both.us == 600 and both.share == pytest.approx(0.6)
+
+
+def test_the_best_time_of_a_model_is_the_sum_of_its_nodes(converted):
+    half = {"sites": 200, "active": 100, "changed": 50}
+    busy = node("conv0", "Conv", 2_000_000, macs_done=20_000_000, **half)
+    wide = node("conv1", "Conv", 2_000_000, macs_done=2_000_000, state_bytes=5_333_333, **half)
+    *found, _ = lines(result([busy, wide]), converted, BEST)
+    best = roofline(found)
+    assert best["compute_ms"] == pytest.approx(0.22)
+    assert best["memory_ms"] == pytest.approx(0.4, rel=0.05)
+    assert best["ms"] == pytest.approx(0.6, rel=0.05)
 
 
 def test_the_bound_is_the_longer_time(converted):

@@ -333,6 +333,7 @@ def test_exact_models_and_large_changes_keep_no_sums() -> None:
     assert exact.stats()["state_bytes"] == small
     assert pair.stats()["macs_added"] > 0
     assert 1.8 * small < pair.stats()["state_bytes"] < 3.2 * small
+    assert pair.stats()["output_bytes"] == exact.stats()["output_bytes"] == 20 * 40 * 40 * 4
     for _ in range(12):
         pair.x = rng.normal(size=pair.x.shape).astype(np.float32)
         pair.check()

@@ -46,7 +46,8 @@ void describe(Node& node, std::ostringstream& out) {
       << ",\"runs\":" << s.runs << ",\"keyframes\":" << s.keyframes << ",\"sites\":" << s.sites
       << ",\"active\":" << s.active << ",\"changed\":" << s.changed << ",\"macs_dense\":" << s.macs_dense
       << ",\"macs_done\":" << s.macs_done << ",\"macs_added\":" << s.macs_added << ",\"ns\":" << s.nanoseconds
-      << ",\"state_bytes\":" << node.state_bytes() << ",\"threshold\":" << finite(node.threshold())
+      << ",\"state_bytes\":" << node.state_bytes() << ",\"output_bytes\":" << node.output_bytes()
+      << ",\"weight_bytes\":" << node.weight_bytes() << ",\"threshold\":" << finite(node.threshold())
       << ",\"scale\":" << finite(node.scale()) << '}';
 }
 

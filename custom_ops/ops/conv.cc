@@ -89,6 +89,8 @@ class Conv final : public SiteNode {
     residual_ = Residual(kernels, geometry_, w_.data(), in_, out_);
   }
 
+  int64_t weight_bytes() override { return w_.bytes() + deep_.weight_bytes(); }
+
  protected:
   MapShape out_shape(std::span<const MapInput> in) const override {
     if (in[0].channels != in_)

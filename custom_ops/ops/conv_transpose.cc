@@ -41,6 +41,12 @@ class ConvTranspose final : public SiteNode {
     pack(w, b);
   }
 
+  int64_t weight_bytes() override {
+    int64_t n = 0;
+    for (const Phase& phase : phases_) n += phase.packed.bytes();
+    return n;
+  }
+
  protected:
   MapShape out_shape(std::span<const MapInput> in) const override {
     if (in[0].channels != in_)

@@ -16,6 +16,7 @@ class Depthwise {
 
   int32_t channels() const { return static_cast<int32_t>(bias_.size()); }
   int32_t taps() const { return taps_; }
+  int64_t weight_bytes() const { return static_cast<int64_t>((w_.size() + bias_.size()) * sizeof(float)); }
   // The block's rows one behind the other: block.sites * channels() floats. ahead: null, or for each site a row of as
   // many floats that is touched next.
   void rows(const Kernels& kernels, const MapInput& in, const Window& window, const Block& block,

@@ -60,7 +60,8 @@ class Enter : public Node {
 
   void reset() override { streams_.drop_all(); }
   int64_t streams() override { return streams_.count(); }
-  int64_t state_bytes() override { return streams_.bytes(); }
+  int64_t state_bytes() override { return streams_.sum(&EnterState::bytes); }
+  int64_t output_bytes() override { return streams_.sum(&EnterState::output_bytes); }
   float threshold() const override { return gate_.threshold; }
   float scale() override { return gate_.scale; }
 
@@ -220,7 +221,7 @@ class Exit final : public Node {
 
   void reset() override { streams_.drop_all(); }
   int64_t streams() override { return streams_.count(); }
-  int64_t state_bytes() override { return streams_.bytes(); }
+  int64_t state_bytes() override { return streams_.sum(&ExitState::bytes); }
 
  private:
   void write(Context& context, const Ticket& ticket, float* out) {

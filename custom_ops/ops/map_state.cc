@@ -51,6 +51,7 @@ void MapState::finish(const GateAttributes& gate, const Kernels& kernels, int64_
   }
   out->usable = true;
   bytes = out->bytes() + next.bytes();
+  output_bytes = out->rows.size() * static_cast<int64_t>(sizeof(float));
 }
 
 Ticket MapState::ticket(int64_t stream, float factor) const {

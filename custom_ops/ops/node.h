@@ -55,7 +55,9 @@ class Node {
 
   virtual void run(Context& context) = 0;
   virtual void reset() {}                      // forget all streams
-  virtual int64_t state_bytes() { return 0; }  // of all streams
+  virtual int64_t state_bytes() { return 0; }   // of all streams
+  virtual int64_t output_bytes() { return 0; }  // of these: rows of layers
+  virtual int64_t weight_bytes() { return 0; }  // the node's own copy of its weights
   virtual int64_t streams() { return 0; }
   virtual float threshold() const { return 0; }
   virtual float scale() { return 0; }
@@ -158,10 +160,11 @@ class Streams {
     std::lock_guard lock(mutex_);
     states_.clear();
   }
-  int64_t bytes() {
+  // Summed over the streams.
+  int64_t sum(std::atomic<int64_t> State::*bytes) {
     std::lock_guard lock(mutex_);
     int64_t n = 0;
-    for (auto& [id, state] : states_) n += state->bytes.load();
+    for (auto& [id, state] : states_) n += (state.get()->*bytes).load();
     return n;
   }
   int64_t count() {

@@ -15,6 +15,7 @@ struct Inner final : Extra {
   GateLevel level{Gate::kAll, 0};
   std::atomic<int64_t> changed{0};  // rows that passed in this run
   int64_t bytes() const override { return map.bytes; }
+  int64_t output_bytes() const override { return map.output_bytes; }
 };
 
 class SeparableConv final : public SiteNode {
@@ -42,6 +43,8 @@ class SeparableConv final : public SiteNode {
     out_ = static_cast<int32_t>(point.shape[0]);
     pack(point.as<float>(), bias.as<float>());
   }
+
+  int64_t weight_bytes() override { return packed_.bytes() + deep_.weight_bytes(); }
 
  protected:
   MapShape out_shape(std::span<const MapInput> in) const override {

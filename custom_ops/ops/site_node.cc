@@ -131,7 +131,9 @@ void FusedActivation::read(const Attributes& attributes, const char* kind, const
   }
 }
 
-int64_t SiteNode::state_bytes() { return streams_.bytes(); }
+int64_t SiteNode::state_bytes() { return streams_.sum(&SiteState::bytes); }
+
+int64_t SiteNode::output_bytes() { return streams_.sum(&SiteState::output_bytes); }
 
 double SiteNode::nanoseconds_per_site(std::span<const MapInput> in, const MapShape& shape) const {
   int32_t floats = 2 * shape.channels;
@@ -181,6 +183,7 @@ Answer SiteNode::answer(Context& context, std::span<const Ticket> tickets) {
   state.finish(gate_, kernels_, changed, fresh);
   for (size_t i = 0; i < map_inputs_; ++i) state.memory[i].consumed(tickets[i]);
   state.bytes += state.active.bytes() + (state.extra ? state.extra->bytes() : 0);
+  state.output_bytes += state.extra ? state.extra->output_bytes() : 0;
   return answer_of(in, shape, state, tickets[0]);
 }
 

@@ -50,6 +50,7 @@ class FusedActivation {
 struct Extra {
   virtual ~Extra() = default;
   virtual int64_t bytes() const { return 0; }
+  virtual int64_t output_bytes() const { return 0; }  // of these: rows of a layer
 };
 
 struct SiteState : MapState {
@@ -104,6 +105,7 @@ class SiteNode : public TicketNode {
   SiteNode(const Attributes& attributes, const Kernels& kernels, size_t map_inputs, bool addend = false);
   void reset() override { streams_.drop_all(); }
   int64_t state_bytes() override;
+  int64_t output_bytes() override;
   int64_t streams() override { return streams_.count(); }
   float threshold() const override { return gate_.threshold; }
   float scale() override { return gate_.scale; }

@@ -38,7 +38,8 @@ class Peaks:
 @dataclasses.dataclass(frozen=True)
 class Line:
     """One node (or several, summed) on a frame. share: of the converted model's time; active, changed: shares of its
-    sites; macs: done; bound: `compute` or `memory`; reached: the bound's time over the node's own."""
+    sites; macs: done; compute_us, memory_us: what its multiply-accumulates and its bytes would take at best; bound: the
+    longer of these, `compute` or `memory`; reached: the bound's time over the node's own."""
 
     name: str
     op: str
@@ -49,6 +50,8 @@ class Line:
     macs: float = 0.0
     bound: str | None = None
     reached: float | None = None
+    compute_us: float = 0.0
+    memory_us: float = 0.0
 
     @property
     def gflops(self) -> float | None:
@@ -101,10 +104,22 @@ def lines(result: Result, converted: onnx.ModelProto, best: Peaks) -> list[Line]
         }
         bound = max(times, key=lambda kind: times[kind])
         reached = times[bound] / us if us else None
-        found.append(Line(node["name"], node["op"], us, us / total, active, changed, macs, bound, reached))
+        found.append(
+            Line(node["name"], node["op"], us, us / total, active, changed, macs, bound, reached, *times.values())
+        )
     found.sort(key=lambda line: -line.us)
     outside = max(0.0, total - sum(line.us for line in found))
     return [*found, Line("(outside of the rrm nodes)", "", outside, outside / total)]
+
+
+def roofline(several: Sequence[Line]) -> dict[str, float]:
+    """Milliseconds a frame that a model's nodes would take at best: by their multiply-accumulates, by their bytes, and
+    each by the longer of both."""
+    return {
+        "compute_ms": sum(x.compute_us for x in several) / 1e3,
+        "memory_ms": sum(x.memory_us for x in several) / 1e3,
+        "ms": sum(max(x.compute_us, x.memory_us) for x in several) / 1e3,
+    }
 
 
 def summed(several: Sequence[Line], name: str) -> Line:

@@ -30,9 +30,10 @@ import onnx
 import onnxruntime
 import rivals
 from ideals import MOST, Ideals, reached
+from onnx import numpy_helper
 
 from rrm_onnx import pipeline, runtime, yardstick
-from rrm_onnx.bench import Result
+from rrm_onnx.bench import Result, profile
 from rrm_onnx.bench.interleave import Comparison
 from rrm_onnx.bench.machine import cpu
 from rrm_onnx.errors import RrmError
@@ -55,7 +56,16 @@ COLUMNS = (
     ("ideal: recompute / best", "{ideal[recompute]:.3f} / {ideal[best]:.3f}"),
     (f"speed-up / min({MOST:g}, 1/share)", "{of_ideal:.2f}"),
     ("hold every 2nd: agreement", "{hold2_agreement:.3f}"),
+    (
+        "at best by MACs / by bytes / by node, ms",
+        "{roofline[compute_ms]:.2f} / {roofline[memory_ms]:.2f} / {roofline[ms]:.2f}",
+    ),
+    ("of it reached", "{roofline[reached]:.2f}"),
+    ("state MB", "{memory[state]:.1f}"),
+    ("state : layer outputs", "{memory[state_ratio]:.2f}"),
+    ("weights copied : weights", "{memory[weight_ratio]:.2f}"),
 )
+OPTIONAL = {"ideal": ("ideal", "ideal_cache"), "roofline": ("roofline",), "memory": ("memory",)}
 
 
 class Pair:
@@ -127,7 +137,24 @@ def measure(
         "hold2_agreement": float(np.mean(agreement.held)) if agreement.held else None,
         "ideal": ideal,
         "of_ideal": reached(result.ratio, ideal["best"]) if ideal else None,
+        "roofline": best_times(result, converted) if given.roofline else None,
+        "memory": memory(result, pair.model),
     }
+
+
+def best_times(result: Result, converted: onnx.ModelProto) -> dict[str, float]:
+    """What the converted model's nodes would take at best on this machine; reached: that over what was measured."""
+    *nodes, _ = profile.lines(result, converted, profile.peaks(result.threads))
+    times = profile.roofline(nodes)
+    return times | {"reached": times["ms"] / result.converted.to_dict()["ms"]}
+
+
+def memory(result: Result, model: onnx.ModelProto) -> dict[str, float]:
+    """state: MB that one stream keeps; state_ratio: over the nodes' outputs; weight_ratio: the copies that the nodes
+    made of their weights, over all weights of the model."""
+    state, outputs, copies = (sum(n[k] for n in result.nodes) for k in ("state_bytes", "output_bytes", "weight_bytes"))
+    weights = sum(numpy_helper.to_array(t).nbytes for t in model.graph.initializer)
+    return {"state": state / 1e6, "state_ratio": state / max(outputs, 1), "weight_ratio": copies / max(weights, 1)}
 
 
 def asked(given: argparse.Namespace) -> list[str]:
@@ -148,7 +175,8 @@ def maker(
 
 def columns_of(given: argparse.Namespace) -> list[tuple[str, str]]:
     """The columns that these arguments fill."""
-    columns = [c for c in COLUMNS if "ideal" not in c[1] or given.ideal or given.ideal_cache]
+    left = [kind for kind, options in OPTIONAL.items() if not any(getattr(given, o) for o in options)]
+    columns = [c for c in COLUMNS if not any(kind in c[1] for kind in left)]
     for name in asked(given):
         found = f"rivals[{name}]"
         columns += [(f"{name} ms", f"{{{found}[ms]:.2f}}"), (f"converted : {name}", f"{{{found}[ratio]:.2f}}")]
@@ -195,6 +223,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--ideal-cache", type=pathlib.Path, metavar="FILE", help="keep that there; without --ideal only what is there"
     )
+    parser.add_argument("--roofline", action="store_true", help="also what multiply-accumulates and bytes take at best")
+    parser.add_argument("--memory", action="store_true", help="also the memory of a stream's state and of weights")
     parser.add_argument("--frames", type=int, help="at most this many frames of each clip")
     parser.add_argument("--threads", type=int, default=2, help="of each session [2]")
     parser.add_argument("--isa", help="level of the rrm operators (avx2, portable, ...); the others keep their own")

@@ -111,8 +111,7 @@ void Planar(const Kernels& k, int c, int sites, rrm::Gate gate, int changed) {
   }
   std::vector<uint64_t> bits(sites / 64 + 1);
   const auto call = [&](int i) {
-    k.commit_planar(
-        {x[i % 2].data(), sites, planar.data(), sites, rows.data(), sites, c, gate, 0.25f, bits.data(), nullptr});
+    k.commit_planar({x[i % 2].data(), sites, planar.data(), sites, rows.data(), sites, c, gate, 0.25f, bits.data()});
   };
   char name[64];
   snprintf(name, sizeof(name), "commit_planar %s %d/16", gate == rrm::Gate::kExact ? "exact" : "rms", changed);
