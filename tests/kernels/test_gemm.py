@@ -15,7 +15,7 @@ WIDTHS = [1, 3, 7, 8, 15, 16, 17, 24, 31, 33, 48, 63, 64, 65, 80, 100, 129, 255]
 SITES = [1, 2, 3, 5, 7, 11, 13, 23, 24, 25, 49]
 
 
-@pytest.fixture(scope="session", params=[*kernel_api.LEVELS, *emulations.KINDS])
+@pytest.fixture(scope="session", params=[*kernel_api.TESTED, *emulations.KINDS])
 def level(request: pytest.FixtureRequest, library: kernel_api.Library) -> Iterator[Kernels]:
     """Every level of this machine, and amx with tiles in plain code."""
     if request.param in emulations.KINDS:
