@@ -6,9 +6,9 @@ namespace rrm {
 namespace RRM_LEVEL {
 namespace {
 
-// R rows from m on; w: the first weights of a panel, whose columns begin at `first` of each output row.
+// R rows from m on; w: the first weights of a panel, whose columns begin at `column` of each output row.
 template <int R, int NV, int H>
-void AddTile(const GemmAddArgs& g, int m, const float* w, int first) {
+void AddTile(const GemmAddArgs& g, int m, const float* w, int column) {
   Tile<R, NV, H> acc;
 #pragma GCC unroll 24
   for (int r = 0; r < R; ++r) {
@@ -19,7 +19,7 @@ void AddTile(const GemmAddArgs& g, int m, const float* w, int first) {
   GemmPiece(acc, g.rows + m, g.count, w);
 #pragma GCC unroll 24
   for (int r = 0; r < R; ++r) {
-    float* out = g.outs[m + r] + first;
+    float* out = g.outs[m + r] + column;
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) Store(out + v * kLanes, Add(Load(out + v * kLanes), acc.whole[r][v]));
     if (H) StoreHalf(out + NV * kLanes, Add(LoadHalf(out + NV * kLanes), acc.half[r]));
@@ -42,13 +42,13 @@ constexpr AddTileFn kAddTiles[12] = {
 };
 
 template <int NV, int H>
-void AddPanel(const GemmAddArgs& g, const float* w, int first) {
+void AddPanel(const GemmAddArgs& g, const float* w, int column) {
   constexpr int kRows = TileRows(NV + H) < 12 ? TileRows(NV + H) : 12;
   const int tiles = (g.sites + kRows - 1) / kRows;
   int m = 0;
   for (int t = 0; t < tiles; ++t) {
     const int rows = (g.sites - m) / (tiles - t);
-    kAddTiles<NV, H>[rows - 1](g, m, w, first);
+    kAddTiles<NV, H>[rows - 1](g, m, w, column);
     m += rows;
   }
 }
@@ -71,21 +71,17 @@ constexpr AddPanelFn AddPanelOf(int registers) {
 void GemmAdd(const GemmAddArgs& g) {
   if (g.sites <= 0 || g.n <= 0 || g.count <= 0) return;
   const Panels panels(g.n);
-  const int begin = static_cast<int>(static_cast<int64_t>(panels.count) * g.part / g.parts);
-  const int end = static_cast<int>(static_cast<int64_t>(panels.count) * (g.part + 1) / g.parts);
   const float* w = g.packed;
-  int first = 0;
-  for (int p = 0; p < end; ++p) {
+  int column = g.column;
+  for (int p = 0; p < panels.count; ++p) {
     const int width = panels.Width(p);
-    if (p >= begin) {
-      AddPanelFn run = AddPanelOf<0>(panels.Registers(p));
-      if constexpr (kHalfLanes > 0) {
-        if (panels.Half(p)) run = AddPanelOf<1>(panels.Registers(p));
-      }
-      run(g, w + (static_cast<int64_t>(g.first) + 1) * width, first);
+    AddPanelFn run = AddPanelOf<0>(panels.Registers(p));
+    if constexpr (kHalfLanes > 0) {
+      if (panels.Half(p)) run = AddPanelOf<1>(panels.Registers(p));
     }
+    run(g, w + (static_cast<int64_t>(g.first) + 1) * width, column);
     w += (static_cast<int64_t>(g.k) + 1) * width;
-    first += width;
+    column += width;
   }
 }
 

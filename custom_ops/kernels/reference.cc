@@ -33,12 +33,11 @@ void Gemm(const GemmArgs& g) {
 }
 
 void GemmAdd(const GemmAddArgs& g) {
-  if (g.part + 1 < g.parts) return;  // one panel, which falls to the last part
   for (int m = 0; m < g.sites; ++m) {
     for (int j = 0; j < g.n; ++j) {
       float sum = 0.0f;
       for (int i = 0; i < g.count; ++i) sum += g.rows[m][i] * g.packed[static_cast<int64_t>(g.first + i) * g.n + j];
-      g.outs[m][j] += sum;
+      g.outs[m][g.column + j] += sum;
     }
   }
 }

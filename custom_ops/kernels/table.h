@@ -70,11 +70,10 @@ struct GemmArgs {
   const float* const* ahead;
 };
 
-// outs[m][j] += sum_k rows[m][k] * w[first + k][j], k ascending from 0 to count - 1, the sum taken from zero and then
-// added. w: weights packed by gemm_pack for k x n. Only columns of part `part` of `parts` are touched (parts of whole
-// panels, so that threads can share the columns); parts may outnumber the panels. Row m of outs has room for
-// gemm_packed_floats(0, n) floats, of which those from n on are touched as well, and is not another row of outs.
-// A level may have none (a null pointer in its table): its packed weights have no rows of k.
+// outs[m][column + j] += sum_k rows[m][k] * w[first + k][j], k ascending from 0 to count - 1, the sum taken from zero
+// and then added; j < n. w: weights packed by gemm_pack for k x n. Row m of outs has room for gemm_packed_floats(0, n)
+// floats from `column` on, of which those from n on are touched as well, and is not another row of outs. A level may
+// have none (a null pointer in its table): its packed weights have no rows of k.
 struct GemmAddArgs {
   const float* const* rows;
   float* const* outs;
@@ -84,8 +83,7 @@ struct GemmAddArgs {
   int32_t n;
   int32_t first;
   int32_t count;
-  int32_t part;
-  int32_t parts;
+  int32_t column;
 };
 
 // out[m][j] = bias[j] + sum_t rows[t * rows_stride + m][j] * w[t * c + j], t ascending. Null rows count as zero and

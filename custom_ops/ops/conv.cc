@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ops/columns.h"
 #include "ops/depthwise.h"
 #include "ops/factories.h"
 #include "ops/geometry.h"
@@ -25,15 +26,14 @@ struct Weights {
     out = static_cast<int32_t>(w.shape[0]);
     group_in = static_cast<int32_t>(w.shape[1]);
   }
-  // Rows k = (tap, channel), columns = output channels of group g.
-  std::vector<float> matrix(int32_t g) const {
-    const int32_t n = out / group;
+  // Rows k = (tap, channel), columns = output channels [first, first + n), which are of one group.
+  std::vector<float> matrix(int32_t first, int32_t n) const {
     std::vector<float> m(static_cast<size_t>(taps) * group_in * n);
     for (int32_t t = 0; t < taps; ++t) {
       for (int32_t c = 0; c < group_in; ++c) {
         for (int32_t j = 0; j < n; ++j) {
           m[(static_cast<size_t>(t) * group_in + c) * n + j] =
-              w.as<float>()[(static_cast<size_t>(g * n + j) * group_in + c) * taps + t];
+              w.as<float>()[(static_cast<size_t>(first + j) * group_in + c) * taps + t];
         }
       }
     }
@@ -80,16 +80,22 @@ class Conv final : public SiteNode {
     k_ = geometry_.taps() * weights.group_in;
     adds_ =
         threshold() > 0 && group_ == 1 && geometry_.taps() > 1 && in_ >= kLeastChannels && kernels.gemm_add != nullptr;
-    const int32_t n = out_ / group_;
-    packed_floats_ = kernels.gemm_packed_floats(k_, n);
-    w_.resize(packed_floats_ * group_);
-    for (int32_t g = 0; g < group_; ++g) {
-      kernels.gemm_pack(weights.matrix(g).data(), k_, n, weights.b.as<float>() + g * n, w_.data() + g * packed_floats_);
+    if (group_ > 1) {
+      for (int32_t g = 0; g < group_; ++g) pack(weights, g * (out_ / group_), out_ / group_);
+    } else {
+      const std::vector<int32_t> first = column_parts(k_, out_);
+      for (size_t i = 0; i < first.size(); ++i) {
+        pack(weights, first[i], (i + 1 < first.size() ? first[i + 1] : out_) - first[i]);
+      }
     }
-    residual_ = Residual(kernels, geometry_, w_.data(), in_, out_);
+    residual_ = Residual(kernels, geometry_, columns_, in_, out_);
   }
 
-  int64_t weight_bytes() override { return w_.bytes() + deep_.weight_bytes(); }
+  int64_t weight_bytes() override {
+    int64_t bytes = deep_.weight_bytes();
+    for (const Columns& c : columns_) bytes += c.packed.bytes();
+    return bytes;
+  }
 
  protected:
   MapShape out_shape(std::span<const MapInput> in) const override {
@@ -105,8 +111,9 @@ class Conv final : public SiteNode {
 
   void prepare(Context& context, std::span<const MapInput> in, const MapShape& shape, SiteState& state,
                const Update& update) override {
-    if (!adds_) return;
+    if (!adds_) return share_columns(context, in[0], shape, state, update);
     const int64_t anew = residual_.prepare(context, in[0], shape, state, update);
+    if (!Residual::keeps(state)) return share_columns(context, in[0], shape, state, update);
     stats_.macs_done -= static_cast<int64_t>(macs_per_site(in, shape) * static_cast<double>(update.active - anew));
   }
 
@@ -124,6 +131,10 @@ class Conv final : public SiteNode {
       const Window window = geometry_.window(in.height, in.width);
       return deep_.rows(kernels_, in, window, block, scratch.ahead(), scratch, out);
     }
+    if (state.early_sites > 0) {
+      std::copy_n(state.early.data(), static_cast<int64_t>(block.sites) * out_, out);
+      return;
+    }
     if (!adds_ || !Residual::keeps(state)) return sums(in, shape, block, scratch.ahead(), scratch, out);
     residual_.rows(in, shape, state, block, scratch, out,
                    [&](const Block& part, float* to) { sums(in, shape, part, nullptr, scratch, to); });
@@ -140,28 +151,70 @@ class Conv final : public SiteNode {
  private:
   // Fewer make pieces that are too short for the residual kernel.
   static constexpr int32_t kLeastChannels = 8;
+  // So many are always one block.
+  static constexpr int64_t kFewSites = 24;
+
+  void pack(const Weights& weights, int32_t first, int32_t n) {
+    Columns& c = columns_.emplace_back(Columns{first, n, {}});
+    c.packed.resize(kernels_.gemm_packed_floats(k_, n));
+    kernels_.gemm_pack(weights.matrix(first, n).data(), k_, n, weights.b.as<float>() + first, c.packed.data());
+  }
 
   // The sums of a block's sites from the held input. ahead: null, or rows to fetch meanwhile.
   void sums(const MapInput& in, const MapShape& shape, const Block& block, const float* const* ahead, Scratch& scratch,
             float* out) const {
-    const Window window = geometry_.window(in.height, in.width);
-    for (int32_t g = 0; g < group_; ++g) {
-      GemmArgs args{};
-      args.sites = block.sites;
-      args.rows_stride = block.sites;
-      args.packed = w_.data() + g * packed_floats_;
-      args.k = k_;
-      args.n = out_ / group_;
-      args.out = out + g * args.n;
-      args.out_stride = shape.channels;
-      args.ahead = group_ == 1 ? ahead : nullptr;
-      // Neighbouring taps of a row are neighbours in memory when the input is one tensor with all its channels.
-      if (group_ == 1 && in.whole() && window.dilation[1] == 1 && window.kernel[1] > 1) {
-        point_bands(in, window, block, scratch, args);
-      } else {
-        point_parts(in, window, block, g, scratch, args);
+    GemmArgs args{};
+    args.out_stride = shape.channels;
+    args.ahead = columns_.size() == 1 ? ahead : nullptr;
+    for (size_t i = 0; i < columns_.size(); ++i) {
+      if (i == 0 || group_ > 1) point(in, block, static_cast<int32_t>(i), scratch, args);
+      multiply(columns_[i], args, out);
+    }
+  }
+
+  void multiply(const Columns& columns, GemmArgs args, float* out) const {
+    args.packed = columns.packed.data();
+    args.n = columns.n;
+    args.out = out + columns.first;
+    kernels_.gemm(args);
+  }
+
+  // Few sites of many weights are one block, and so would be one thread's: here each thread takes some columns.
+  void share_columns(Context& context, const MapInput& in, const MapShape& shape, SiteState& state,
+                     const Update& update) const {
+    state.early_sites = 0;
+    const auto parts = static_cast<int64_t>(columns_.size());
+    if (depthwise_ || group_ > 1 || parts < 2 || update.fresh || update.active > kFewSites) return;
+    const int32_t tasks = tasks_for(state.nanoseconds, parts);
+    if (tasks < 2) return;
+    std::vector<Run> runs;
+    state.active.runs(runs);
+    state.early.grow(update.active * out_);
+    Scratch& scratch = Scratch::of_thread();
+    GemmArgs args{};
+    args.out_stride = shape.channels;
+    point(in, {runs, static_cast<int32_t>(update.active)}, 0, scratch, args);
+    parallel(context, tasks, [&](int32_t task) {
+      const FlushDenormals flush;
+      for (int64_t i = parts * task / tasks; i < parts * (task + 1) / tasks; ++i) {
+        multiply(columns_[i], args, state.early.data());
       }
-      kernels_.gemm(args);
+    });
+    state.early_sites = update.active;
+    state.nanoseconds = 0;
+  }
+
+  // The addresses that one group of the block's windows begins at. Neighbouring taps of a row are neighbours in memory
+  // when the input is one tensor with all its channels.
+  void point(const MapInput& in, const Block& block, int32_t group, Scratch& scratch, GemmArgs& args) const {
+    const Window window = geometry_.window(in.height, in.width);
+    args.sites = block.sites;
+    args.rows_stride = block.sites;
+    args.k = k_;
+    if (group_ == 1 && in.whole() && window.dilation[1] == 1 && window.kernel[1] > 1) {
+      point_bands(in, window, block, scratch, args);
+    } else {
+      point_parts(in, window, block, group, scratch, args);
     }
   }
 
@@ -254,9 +307,8 @@ class Conv final : public SiteNode {
   int32_t group_, in_, out_;
   int32_t k_ = 0;
   bool depthwise_;
-  bool adds_ = false;  // whether the residual kernel may be used
-  int64_t packed_floats_ = 0;
-  Floats w_;  // packed; not where depthwise_
+  bool adds_ = false;             // whether the residual kernel may be used
+  std::vector<Columns> columns_;  // one for each group, or parts of a single one; none where depthwise_
   Depthwise deep_;
   Residual residual_;
 };

@@ -33,9 +33,9 @@ struct GateLevel {
 
 struct MapState {
   OwnedResident out;
-  ChangeMap next;       // the change map in the making
-  float scale = 0;      // measured on the first frame that has one, where the node has none of its own
-  float tolerance = 0;  // the ticket's factor in the run before
+  ChangeMap next;                        // the change map in the making
+  float scale = 0;                       // measured on the first frame that has one, where the node has none of its own
+  float tolerance = 0;                   // the ticket's factor in the run before
   std::atomic<int64_t> bytes{0};         // all that is kept
   std::atomic<int64_t> output_bytes{0};  // the rows alone
 

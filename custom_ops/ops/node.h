@@ -54,7 +54,7 @@ class Node {
   Node& operator=(const Node&) = delete;
 
   virtual void run(Context& context) = 0;
-  virtual void reset() {}                      // forget all streams
+  virtual void reset() {}                       // forget all streams
   virtual int64_t state_bytes() { return 0; }   // of all streams
   virtual int64_t output_bytes() { return 0; }  // of these: rows of layers
   virtual int64_t weight_bytes() { return 0; }  // the node's own copy of its weights
@@ -161,7 +161,7 @@ class Streams {
     states_.clear();
   }
   // Summed over the streams.
-  int64_t sum(std::atomic<int64_t> State::*bytes) {
+  int64_t sum(std::atomic<int64_t> State::* bytes) {
     std::lock_guard lock(mutex_);
     int64_t n = 0;
     for (auto& [id, state] : states_) n += (state.get()->*bytes).load();

@@ -30,10 +30,6 @@ constexpr double kWildEnergy = 1e6;
 constexpr int32_t kLookAgainEvery = 16;
 // An input whose changes are not to be had so many times in a row never tells them.
 constexpr int32_t kMostMisses = 8;
-// Floats of weights that stay in a second-level cache: more are better read once for some columns of all rows than once
-// for each band of rows.
-constexpr int64_t kManyWeights = 1 << 17;
-constexpr int32_t kPanel = 64;
 
 double kept_nanoseconds(const MapShape& shape) {
   const double floats = static_cast<double>(shape.height) * shape.width * shape.channels;
@@ -105,7 +101,8 @@ int64_t Residual::prepare(Context& context, const MapInput& in, const MapShape& 
     sums.give_up();
     return update.active;
   }
-  if (!sums.keeps) sums.begin(shape, static_cast<int32_t>(kernels_->gemm_packed_floats(0, out_)));
+  const Columns& last = columns_.back();
+  if (!sums.keeps) sums.begin(shape, last.first + static_cast<int32_t>(kernels_->gemm_packed_floats(0, last.n)));
   for (const Piece& p : in.pieces) p.resident->deltas.want(p.resident->version);
   sums.refresh();
   const int64_t stale = state.active.count_without(sums.good);
@@ -118,7 +115,7 @@ int64_t Residual::prepare(Context& context, const MapInput& in, const MapShape& 
   }
   const double anew = static_cast<double>(geometry_->taps()) * in_ * out_ / kAnewRate;
   double work = static_cast<double>(update.active) * out_ * kept_nanoseconds(shape) + static_cast<double>(stale) * anew;
-  sums.adds = static_cast<int64_t>(geometry_->taps()) * in_ * out_ <= kManyWeights;
+  sums.adds = columns_.size() == 1;
   if (sums.adds) {
     work += share * anew * static_cast<double>(update.active);
   } else {
@@ -169,35 +166,31 @@ void Residual::add_by_columns(Context& context, const MapInput& in, const MapSha
   for (const Piece& p : in.pieces) {
     if (p.changed) macs += static_cast<double>(p.resident->changed) * p.count * geometry_->taps() * out_;
   }
-  const int32_t parts = tasks_for(macs / kAddRate, (out_ + kPanel - 1) / kPanel);
-  parallel(context, parts, [&](int32_t part) {
+  const auto all = static_cast<int32_t>(columns_.size());
+  const int32_t tasks = tasks_for(macs / kAddRate, all);
+  parallel(context, tasks, [&](int32_t task) {
     const FlushDenormals flush;
-    add(in, shape, sums, {0, static_cast<int64_t>(shape.height) * shape.width}, part, parts);
+    const int32_t first = all * task / tasks, end = all * (task + 1) / tasks;
+    add(in, shape, sums, {0, static_cast<int64_t>(shape.height) * shape.width}, columns_.subspan(first, end - first));
   });
 }
 
 // Every sum takes its changes in the same order, however the work is cut: by piece, kernel row, first and last tap.
-void Residual::add(const MapInput& in, const MapShape& shape, Sums& sums, const Stretch& outs, int32_t part,
-                   int32_t parts) const {
+void Residual::add(const MapInput& in, const MapShape& shape, Sums& sums, const Stretch& outs,
+                   std::span<const Columns> columns) const {
   thread_local Lists lists;
   const int32_t* kernel = geometry_->kernel();
   lists.pairs.resize(std::max<size_t>(lists.pairs.size(), static_cast<size_t>(kernel[1]) * kernel[1]));
-  GemmAddArgs common{};
-  common.packed = packed_;
-  common.k = geometry_->taps() * in_;
-  common.n = out_;
-  common.part = part;
-  common.parts = parts;
-  int64_t products = 0;
+  int64_t macs = 0;
   int32_t offset = 0;
   for (const Piece& piece : in.pieces) {
     for (int32_t ky = 0; ky < kernel[0] && piece.changed; ++ky) {
       list(in, piece, shape, sums, ky, outs, lists);
-      products += call(lists, common, ky * kernel[1], offset, piece.count);
+      macs += call(lists, columns, ky * kernel[1], offset, piece.count);
     }
     offset += piece.count;
   }
-  if (part == 0) sums.macs += products * out_;
+  sums.macs += macs;
 }
 
 void Residual::list(const MapInput& in, const Piece& piece, const MapShape& shape, Sums& sums, int32_t ky,
@@ -246,34 +239,40 @@ void Residual::list(const MapInput& in, const Piece& piece, const MapShape& shap
   }
 }
 
-int64_t Residual::call(Lists& lists, const GemmAddArgs& common, int32_t first_tap, int32_t offset,
+int64_t Residual::call(Lists& lists, std::span<const Columns> columns, int32_t first_tap, int32_t offset,
                        int32_t count) const {
   const int32_t kw = geometry_->kernel()[1];
-  int64_t products = 0;
+  int64_t macs = 0;
   for (int32_t first = 0; first < kw; ++first) {
     for (int32_t last = first; last < kw; ++last) {
       Lists::Pair& pair = lists.pairs[static_cast<size_t>(first) * kw + last];
       if (pair.rows.empty()) continue;
-      GemmAddArgs args = common;
+      GemmAddArgs args{};
       args.rows = pair.rows.data();
       args.outs = pair.outs.data();
       args.sites = static_cast<int32_t>(pair.rows.size());
+      args.k = geometry_->taps() * in_;
       args.first = (first_tap + first) * in_ + offset;
       args.count = last > first ? (last - first + 1) * in_ : count;
-      kernels_->gemm_add(args);
-      products += static_cast<int64_t>(args.sites) * args.count;
+      for (const Columns& c : columns) {
+        args.packed = c.packed.data();
+        args.n = c.n;
+        args.column = c.first;
+        kernels_->gemm_add(args);
+        macs += static_cast<int64_t>(args.sites) * args.count * c.n;
+      }
       pair.rows.clear();
       pair.outs.clear();
     }
   }
-  return products;
+  return macs;
 }
 
 void Residual::add_block(const MapInput& in, const MapShape& shape, const SiteState& state, const Block& block) const {
   Sums& sums = sums_of(state);
   if (!sums.adds) return;
   const auto site = [&](const Run& r, int32_t m) { return static_cast<int64_t>(r.y) * shape.width + r.x + m; };
-  add(in, shape, sums, {site(block.runs.front(), 0), site(block.runs.back(), block.runs.back().n)}, 0, 1);
+  add(in, shape, sums, {site(block.runs.front(), 0), site(block.runs.back(), block.runs.back().n)}, columns_);
 }
 
 Block Residual::stale_sites(const SiteState& state, const Block& block, std::vector<Run>& runs) {

@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "ops/columns.h"
 #include "ops/geometry.h"
 #include "ops/site_node.h"
 
@@ -18,10 +19,9 @@ namespace rrm {
 class Residual {
  public:
   Residual() = default;
-  // packed: the weights as gemm_pack left them, rows k = (tap, channel), of a convolution with one group. They stay the
-  // caller's.
-  Residual(const Kernels& kernels, const Geometry& geometry, const float* packed, int32_t in, int32_t out)
-      : kernels_(&kernels), geometry_(&geometry), packed_(packed), in_(in), out_(out) {}
+  // columns: all weights, rows k = (tap, channel), of a convolution with one group. They stay the caller's.
+  Residual(const Kernels& kernels, const Geometry& geometry, std::span<const Columns> columns, int32_t in, int32_t out)
+      : kernels_(&kernels), geometry_(&geometry), columns_(columns), in_(in), out_(out) {}
 
   // Decides how this run's active sites get their sums. Returns how many are left to the recompute kernel.
   int64_t prepare(Context& context, const MapInput& in, const MapShape& shape, SiteState& state,
@@ -60,14 +60,14 @@ class Residual {
   };
   void add_by_columns(Context& context, const MapInput& in, const MapShape& shape, Sums& sums) const;
   void add_block(const MapInput& in, const MapShape& shape, const SiteState& state, const Block& block) const;
-  void add(const MapInput& in, const MapShape& shape, Sums& sums, const Stretch& outs, int32_t part,
-           int32_t parts) const;
+  void add(const MapInput& in, const MapShape& shape, Sums& sums, const Stretch& outs,
+           std::span<const Columns> columns) const;
   // The changes of a piece that one kernel row takes to the good sums of a stretch, by the taps that they have in
   // common.
   void list(const MapInput& in, const Piece& piece, const MapShape& shape, Sums& sums, int32_t ky, const Stretch& outs,
             Lists& lists) const;
   // Adds what is listed; the products for each output channel.
-  int64_t call(Lists& lists, const GemmAddArgs& common, int32_t first_tap, int32_t offset, int32_t count) const;
+  int64_t call(Lists& lists, std::span<const Columns> columns, int32_t first_tap, int32_t offset, int32_t count) const;
 
   static Block stale_sites(const SiteState& state, const Block& block, std::vector<Run>& runs);
   // Sites whose sums are not finite: what they once were is lost in them.
@@ -84,7 +84,7 @@ class Residual {
 
   const Kernels* kernels_ = nullptr;
   const Geometry* geometry_ = nullptr;
-  const float* packed_ = nullptr;
+  std::span<const Columns> columns_;
   int32_t in_ = 0;
   int32_t out_ = 0;
 };

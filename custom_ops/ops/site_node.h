@@ -59,6 +59,9 @@ struct SiteState : MapState {
   std::unique_ptr<Extra> extra;
   // Exact runs in a row in which every site was active and nearly every row changed.
   int32_t restless = 0;
+  // Rows of all active sites that prepare() made already: only where these are one block.
+  Floats early;
+  int64_t early_sites = 0;
   double nanoseconds = 0;  // what the blocks of this run are estimated to take
   bool narrower = false;   // this run's factor asks for more than what is held may be good for
 };

@@ -72,7 +72,7 @@ void Gemm(const rrm::Kernels& k, Data& d, int taps, const Floats& packed, int n,
 void GemmAdd(const rrm::Kernels& k, Data& d, int taps, int sites) {
   if (k.gemm_add == nullptr) return;
   for (int m = 0; m < sites; ++m) d.sums[m] = &d.out[static_cast<size_t>(m) * 64];
-  k.gemm_add({d.rows.data(), d.sums.data(), sites, d.wide.data(), 576, 64, 64, taps * 64, 0, 1});
+  k.gemm_add({d.rows.data(), d.sums.data(), sites, d.wide.data(), 576, 64, 64, taps * 64, 0});
 }
 
 void Depthwise(const rrm::Kernels& k, Data& d, int taps, int c) {

@@ -55,7 +55,7 @@ Activation = _struct("Activation", "kind:i a:f b:f slopes:p")
 GemmArgs = _struct(
     "GemmArgs", "rows:p rows_stride:l lens:p pieces:i sites:i packed:p k:i n:i out:p out_stride:l ahead:p"
 )
-GemmAddArgs = _struct("GemmAddArgs", "rows:p outs:p sites:i packed:p k:i n:i first:i count:i part:i parts:i")
+GemmAddArgs = _struct("GemmAddArgs", "rows:p outs:p sites:i packed:p k:i n:i first:i count:i column:i")
 DepthwiseArgs = _struct("DepthwiseArgs", "rows:p rows_stride:l taps:i sites:i w:p bias:p c:i out:p out_stride:l")
 RunArgs = _struct(
     "RunArgs",
