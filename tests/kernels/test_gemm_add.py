@@ -19,8 +19,9 @@ def level(level: Kernels) -> Kernels:
 def add(
     table: Kernels, rows: np.ndarray, kept: np.ndarray, packed: np.ndarray, k: int, first: int, column: int = 0
 ) -> np.ndarray:
-    """The kept rows [sites, n] after rows [sites, count] times w[first : first + count] were added to them, from `column`
-    of longer rows on."""
+    """The kept rows [sites, n] after rows [sites, count] times w[first : first + count] were added to them.
+
+    They lie in longer rows, from `column` on."""
     (sites, count), n = rows.shape, kept.shape[1]
     outs = [guarded(np.zeros(column + table.gemm_packed_floats(0, n), np.float32)) for _ in range(sites)]
     for out, row in zip(outs, kept, strict=True):
