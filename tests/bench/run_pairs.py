@@ -138,7 +138,7 @@ def measure(
         "ideal": ideal,
         "of_ideal": reached(result.ratio, ideal["best"]) if ideal else None,
         "roofline": best_times(result, converted) if given.roofline else None,
-        "memory": memory(result, pair.model),
+        "memory": memory(result, converted),
     }
 
 
@@ -149,11 +149,11 @@ def best_times(result: Result, converted: onnx.ModelProto) -> dict[str, float]:
     return times | {"reached": times["ms"] / result.converted.to_dict()["ms"]}
 
 
-def memory(result: Result, model: onnx.ModelProto) -> dict[str, float]:
+def memory(result: Result, converted: onnx.ModelProto) -> dict[str, float]:
     """state: MB that one stream keeps; state_ratio: over the nodes' outputs; weight_ratio: the copies that the nodes
-    made of their weights, over all weights of the model."""
+    made of their weights, over all weights of the file."""
     state, outputs, copies = (sum(n[k] for n in result.nodes) for k in ("state_bytes", "output_bytes", "weight_bytes"))
-    weights = sum(numpy_helper.to_array(t).nbytes for t in model.graph.initializer)
+    weights = sum(numpy_helper.to_array(t).nbytes for t in converted.graph.initializer)
     return {"state": state / 1e6, "state_ratio": state / max(outputs, 1), "weight_ratio": copies / max(weights, 1)}
 
 
