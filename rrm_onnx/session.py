@@ -56,7 +56,7 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc]
         `runs`, `keyframes` and `ns` (nanoseconds) sum over all runs; sites and multiply-accumulates only over those
         that were no keyframes, so that `macs_done / macs_dense` is the share of the work that is left; `macs_added`
         are those of `macs_done` that added changes to kept sums. `state_bytes` is held now, `output_bytes` of it in
-        the rows of layers; `weight_bytes` is the node's own copy of its weights.
+        the rows of layers; `weight_bytes` is a convolution's own copy of its weights.
         """
         return runtime.query(f"stats {self._rrm_group}")
 

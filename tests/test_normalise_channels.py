@@ -232,6 +232,17 @@ def test_other_gemms_stay(alone: None, rows: tuple[int, int], more: dict[str, fl
     assert same_function(between(lambda n, x: turned(n, x, build)))["Gemm"] == 1
 
 
+def test_a_gemm_bias_for_each_row_is_none_for_each_channel(alone: None) -> None:
+    """As many sites as outputs: the shape alone tells them apart."""
+
+    def build(n: Net, t: str) -> str:
+        w, bias = n.const(n.rng.normal(0, 0.3, (8, 256))), n.const(n.rng.normal(0, 1, (256, 1)))
+        y = n.add("Gemm", n.add("Reshape", t, n.const([256, 8], np.int64)), w, bias)
+        return n.add("Reshape", y, n.const([1, 16, 16, 256], np.int64))
+
+    assert same_function(between(lambda n, x: turned(n, x, build), channels=256))["Gemm"] == 1
+
+
 def test_matmul_of_computed_matrices_stays(alone: None) -> None:
     def build(n: Net, t: str) -> str:
         return n.add("MatMul", t, n.add("Reshape", n.input("w", (64,)), n.const([8, 8], np.int64)))

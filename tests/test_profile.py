@@ -30,7 +30,8 @@ def result(nodes: list[dict], seconds: float = 1e-3) -> Result:
 
 
 def node(name: str, op: str, ns: int, **more: int) -> dict:
-    rest = dict.fromkeys(("sites", "active", "changed", "macs_dense", "macs_done", "state_bytes"), 0)
+    rest = dict.fromkeys(("sites", "active", "changed", "macs_dense", "macs_done", "macs_added", "state_bytes"), 0)
+    rest["output_bytes"] = more.get("state_bytes", 0)
     return {"name": name, "op": op, "ns": ns, **rest, **more}
 
 
@@ -63,7 +64,7 @@ def test_the_bound_is_the_longer_time(converted):
     found = lines(result([busy]), converted, BEST)[0]
     assert (found.bound, found.active, found.changed, found.macs) == ("compute", 0.5, 0.25, 1e7)
     assert found.reached == pytest.approx(0.2, rel=0.02) and found.gflops == pytest.approx(20)
-    wide = lines(result([busy | {"state_bytes": 5_333_333}]), converted, BEST)[0]  # held read 0.5, written 0.25
+    wide = lines(result([busy | {"output_bytes": 5_333_333}]), converted, BEST)[0]  # held read 0.5, written 0.25
     assert wide.bound == "memory" and wide.reached == pytest.approx(0.4, rel=0.02)
 
 
@@ -71,7 +72,9 @@ def test_bytes_are_those_of_the_active_part(converted):
     """conv1 reads conv0's map and its own weights; Exit copies the last map; Enter compares what it keeps."""
     nodes = [node(n.name, n.op_type, 1) for n in converted.graph.node]
     kept = {"conv0": 1000, "conv1": 100, "conv2": 10}
-    traffic = Traffic(converted, [n | {"state_bytes": kept.get(n["name"], 3)} for n in nodes])
+    traffic = Traffic(
+        converted, [n | {"state_bytes": kept.get(n["name"], 3), "output_bytes": kept.get(n["name"], 3)} for n in nodes]
+    )
     weights = 4 * (16 * 8 * 9 + 16)
     assert traffic.touched("conv1", 0.5, 0.25) == 0.5 * (1000 + 100) + 0.25 * 100 + weights
     assert traffic.touched("conv1", 0.0, 0.0) == 0

@@ -67,19 +67,19 @@ class Conv final : public SiteNode {
       : SiteNode(attributes, kernels, 1, addend), geometry_(attributes) {
     read_gate(attributes);
     read_activation(attributes);
-    fetches_ = true;
     const Weights weights(attributes, addend ? 2 : 1, attributes.integer("group"), geometry_.taps());
     group_ = weights.group;
     in_ = weights.group_in * group_;
     out_ = weights.out;
     depthwise_ = weights.group_in == 1 && out_ == group_ && group_ > 1;
     if (depthwise_) {
+      fetches_ = true;
       deep_ = Depthwise(weights.w, weights.b);
       return;
     }
     k_ = geometry_.taps() * weights.group_in;
-    adds_ =
-        threshold() > 0 && group_ == 1 && geometry_.taps() > 1 && in_ >= kLeastChannels && kernels.gemm_add != nullptr;
+    adds_ = threshold() > 0 && group_ == 1 && geometry_.taps() > 1 && geometry_.kernel()[1] <= kWidest &&
+            in_ >= kLeastChannels && kernels.gemm_add != nullptr;
     if (group_ > 1) {
       for (int32_t g = 0; g < group_; ++g) pack(weights, g * (out_ / group_), out_ / group_);
     } else {
@@ -88,6 +88,7 @@ class Conv final : public SiteNode {
         pack(weights, first[i], (i + 1 < first.size() ? first[i + 1] : out_) - first[i]);
       }
     }
+    fetches_ = columns_.size() == 1 && !adds_;
     residual_ = Residual(kernels, geometry_, columns_, in_, out_);
   }
 
@@ -111,6 +112,7 @@ class Conv final : public SiteNode {
 
   void prepare(Context& context, std::span<const MapInput> in, const MapShape& shape, SiteState& state,
                const Update& update) override {
+    state.early_sites = 0;
     if (!adds_) return share_columns(context, in[0], shape, state, update);
     const int64_t anew = residual_.prepare(context, in[0], shape, state, update);
     if (!Residual::keeps(state)) return share_columns(context, in[0], shape, state, update);
@@ -151,8 +153,14 @@ class Conv final : public SiteNode {
  private:
   // Fewer make pieces that are too short for the residual kernel.
   static constexpr int32_t kLeastChannels = 8;
-  // So many are always one block.
-  static constexpr int64_t kFewSites = 24;
+  // Its lists are one for each stretch of taps.
+  static constexpr int32_t kWidest = 16;
+
+  // So many are one block; with more, each thread has blocks of its own.
+  int64_t most_sites(const MapShape& shape) const {
+    constexpr int32_t kFewSites = 24;
+    return std::min(kFewSites, block_sites(widest(shape), kernels_.gemm_tile));
+  }
 
   void pack(const Weights& weights, int32_t first, int32_t n) {
     Columns& c = columns_.emplace_back(Columns{first, n, {}});
@@ -182,9 +190,8 @@ class Conv final : public SiteNode {
   // Few sites of many weights are one block, and so would be one thread's: here each thread takes some columns.
   void share_columns(Context& context, const MapInput& in, const MapShape& shape, SiteState& state,
                      const Update& update) const {
-    state.early_sites = 0;
     const auto parts = static_cast<int64_t>(columns_.size());
-    if (depthwise_ || group_ > 1 || parts < 2 || update.fresh || update.active > kFewSites) return;
+    if (depthwise_ || group_ > 1 || parts < 2 || update.fresh || update.active > most_sites(shape)) return;
     const int32_t tasks = tasks_for(state.nanoseconds, parts);
     if (tasks < 2) return;
     std::vector<Run> runs;

@@ -28,7 +28,7 @@ constexpr int32_t kRefreshEvery = 256;
 // changes are not added.
 constexpr double kWildEnergy = 1e6;
 constexpr int32_t kLookAgainEvery = 16;
-// An input whose changes are not to be had so many times in a row never tells them.
+// An input whose changes are not to be had so many times in a row is not asked again before a fresh start.
 constexpr int32_t kMostMisses = 8;
 
 double kept_nanoseconds(const MapShape& shape) {
@@ -57,6 +57,8 @@ struct Residual::Sums final : Extra {
     rows.resize(static_cast<int64_t>(shape.height) * shape.width * stride);
     good.resize(shape.height, shape.width);
     keeps = true;
+    usual = 0;
+    wait = 0;
   }
   void give_up() {
     if (!keeps) return;
@@ -67,6 +69,7 @@ struct Residual::Sums final : Extra {
   void refresh() {
     for (int32_t y = turn; y < good.height(); y += kRefreshEvery) good.clear_row(y);
     turn = (turn + 1) % kRefreshEvery;
+    if (turn == 0) usual = 0;  // to be measured again
   }
 };
 
@@ -76,6 +79,15 @@ struct Residual::Lists {
     std::vector<float*> outs;
   };
   std::vector<Pair> pairs;  // [first tap * kernel width + last tap]
+
+  // Empty lists, also where a run broke off that had begun some.
+  void begin(size_t count) {
+    pairs.resize(std::max(pairs.size(), count));
+    for (Pair& p : pairs) {
+      p.rows.clear();
+      p.outs.clear();
+    }
+  }
 };
 
 Residual::Sums& Residual::sums_of(const SiteState& state) { return *static_cast<Sums*>(state.extra.get()); }
@@ -97,6 +109,7 @@ int64_t Residual::prepare(Context& context, const MapInput& in, const MapShape& 
   const double share = share_of(in, shape, update.active);
   sums.share += kAverage * (share - sums.share);
   const bool pays = sums.share < (sums.keeps ? kEnds : kBegins) && sums.misses < kMostMisses;
+  if (update.fresh) sums.misses = 0;
   if (update.fresh || update.level.gate != Gate::kRms || !pays) {
     sums.give_up();
     return update.active;
@@ -180,7 +193,7 @@ void Residual::add(const MapInput& in, const MapShape& shape, Sums& sums, const 
                    std::span<const Columns> columns) const {
   thread_local Lists lists;
   const int32_t* kernel = geometry_->kernel();
-  lists.pairs.resize(std::max<size_t>(lists.pairs.size(), static_cast<size_t>(kernel[1]) * kernel[1]));
+  lists.begin(static_cast<size_t>(kernel[1]) * kernel[1]);
   int64_t macs = 0;
   int32_t offset = 0;
   for (const Piece& piece : in.pieces) {

@@ -49,11 +49,6 @@ constexpr std::array kActivations = {
     Name{"Sign", Act::kSign},
 };
 
-int32_t block_sites(int32_t channels, int32_t tile) {
-  const int32_t sites = std::clamp(kBlockFloats / std::max(channels, 1), kBlockMin, kBlockMax);
-  return std::max(sites / tile, 1) * tile;
-}
-
 // Cuts runs into blocks of at most `limit` sites; `runs` grows where a run is cut.
 std::vector<Block> cut_blocks(const std::vector<Run>& runs, int32_t limit, std::vector<Run>& pieces) {
   struct Range {
@@ -105,6 +100,11 @@ void point_rows(Resident& map, const Block& block, std::vector<const float*>& po
 Scratch& Scratch::of_thread() {
   thread_local Scratch scratch;
   return scratch;
+}
+
+int32_t block_sites(int32_t channels, int32_t tile) {
+  const int32_t sites = std::clamp(kBlockFloats / std::max(channels, 1), kBlockMin, kBlockMax);
+  return std::max(sites / tile, 1) * tile;
 }
 
 int32_t tasks_for(double nanoseconds, int64_t most) {
@@ -182,7 +182,7 @@ Answer SiteNode::answer(Context& context, std::span<const Ticket> tickets) {
   const int64_t changed = compute(context, in, shape, state, gate, everything);
   state.finish(gate_, kernels_, changed, fresh);
   for (size_t i = 0; i < map_inputs_; ++i) state.memory[i].consumed(tickets[i]);
-  state.bytes += state.active.bytes() + (state.extra ? state.extra->bytes() : 0);
+  state.bytes += state.active.bytes() + state.early.bytes() + (state.extra ? state.extra->bytes() : 0);
   state.output_bytes += state.extra ? state.extra->output_bytes() : 0;
   return answer_of(in, shape, state, tickets[0]);
 }
@@ -236,7 +236,7 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
   if (broken) blocks.resize(blocks.size() / 2);
   const int64_t n = static_cast<int64_t>(blocks.size());
   const int64_t tasks = tasks_for(state.nanoseconds, n);
-  const bool tell = out.deltas.begin(out.version, active, out.changed, out.channels) && used.gate != Gate::kAll;
+  const bool tell = out.deltas.begin(out.version, used.gate != Gate::kAll ? active : 0, out.changed, out.channels);
   std::vector<BlockDeltas> deltas(tell ? blocks.size() : 0);
   std::atomic<int64_t> changed{0};
   parallel(context, static_cast<int32_t>(tasks), [&](int32_t task) {

@@ -24,7 +24,7 @@ struct Scratch {
   std::vector<int32_t> lens;
   std::vector<float> weights;
   std::vector<uint64_t> bits;
-  std::vector<Run> kept;           // what narrow() left of a block
+  std::vector<Run> kept;           // some runs of a block: what narrow() left, sums to be made anew
   std::vector<const float*> held;  // of the block's sites: the rows that the gate looks at next; empty without a gate
   const float* const* ahead() const { return held.empty() ? nullptr : held.data(); }
   static Scratch& of_thread();
@@ -98,6 +98,9 @@ struct Update {
   bool fresh;       // what this node held is not to be trusted
   int64_t active;   // sites
 };
+
+// Sites of a block of rows of so many floats; tile: those that the kernels take at once.
+int32_t block_sites(int32_t channels, int32_t tile);
 
 // How many tasks to cut this much work into, of `most`.
 int32_t tasks_for(double nanoseconds, int64_t most);

@@ -15,14 +15,13 @@ constexpr int64_t kLeastRows = 64;
 bool Deltas::begin(int64_t version, int64_t active, int64_t changed, int32_t channels) {
   version_ = -1;
   rows_.clear();
-  if (version - wanted_.load(std::memory_order_relaxed) >= kWishLasts) {
-    memory_.resize(0);
-    return false;
-  }
+  const bool wanted = version - wanted_.load(std::memory_order_relaxed) < kWishLasts;
+  if (!wanted) memory_.resize(0);
+  if (!wanted || active == 0) return false;
   channels_ = channels;
   room_ = std::min(active, changed + changed / 2 + kLeastRows);
   used_.store(0, std::memory_order_relaxed);
-  memory_.grow(room_ * channels);
+  memory_.resize(room_ * channels);  // gives memory back after a large change
   return true;
 }
 

@@ -23,7 +23,7 @@ class Deltas {
   void want(int64_t version) { wanted_.store(version, std::memory_order_relaxed); }
 
   // The producer begins the update that follows `version`, in which `active` rows of `channels` floats are computed;
-  // `changed` of them did so the last time. False: nobody asks.
+  // `changed` of them did so the last time. False: nobody asks, or no row is compared (active is 0).
   bool begin(int64_t version, int64_t active, int64_t changed, int32_t channels);
   // Room for n rows, or null when there is none left: this update then has no deltas. From any thread.
   float* take(int64_t n);

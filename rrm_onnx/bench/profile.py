@@ -2,8 +2,8 @@
 
 The bound of a node is the longer of two times: its multiply-accumulates at the rate of a big matrix product in
 ONNX Runtime, and about the bytes that it touches at the rate of a copy in memory. Bytes are estimated from the sizes of
-what is kept: too many where a producer keeps more than its output (Enter, SeparableConv under a tolerance) or only a
-part of it is read (Slice). A share above 1 says so, or that they came from the caches.
+what is kept: too many where a producer keeps more than its output (SeparableConv under a tolerance) or only a part of
+it is read (Slice). A share above 1 says so, or that they came from the caches.
 """
 
 from __future__ import annotations
@@ -129,29 +129,32 @@ def summed(several: Sequence[Line], name: str) -> Line:
 
 class Traffic:
     """Bytes that a node touches at least: its inputs and the held rows at the active sites, its own at the changed
-    ones, its weights. Enter compares the whole picture, Exit copies the whole map."""
+    ones, its weights; where changes are added to sums, these twice. Enter compares the whole picture, Exit copies the
+    whole map."""
 
     def __init__(self, converted: onnx.ModelProto, nodes: Sequence[Mapping[str, Any]]) -> None:
         self._kept = {n["name"]: int(n["state_bytes"]) for n in nodes}
+        self._rows = {n["name"]: int(n["output_bytes"]) for n in nodes}
+        self._sums = {n["name"]: int(n["state_bytes"] - n["output_bytes"]) for n in nodes if n["macs_added"]}
         self._nodes = {n.name: n for n in converted.graph.node}
         self._makers = {o: n for n in converted.graph.node for o in n.output}
         self._weights = {t.name: numpy_helper.to_array(t).nbytes for t in converted.graph.initializer}
 
     def touched(self, name: str, active: float, changed: float) -> float:
-        kept, node = self._kept.get(name, 0), self._nodes.get(name)
+        rows, node = self._rows.get(name, 0), self._nodes.get(name)
         if node is None:
             return 0.0
         if node.op_type.startswith("Enter"):
-            return float(kept)  # about the picture and what is held of it
+            return float(self._kept.get(name, 0))  # about the picture and what is held of it
         inputs = sum(self._map(x) for x in node.input)
         if node.op_type == "Exit":
             return 2.0 * inputs
         weights = sum(self._weights.get(x, 0) for x in node.input) if active else 0
-        return active * (inputs + kept) + changed * kept + weights
+        return active * (inputs + rows + 2 * self._sums.get(name, 0)) + changed * rows + weights
 
     def _map(self, tensor: str) -> int:
         """Bytes of the map behind a ticket; views keep none of their own."""
         maker = self._makers.get(tensor)
         if maker is None:
             return 0
-        return self._kept.get(maker.name, 0) or sum(self._map(x) for x in maker.input)
+        return self._rows.get(maker.name, 0) or sum(self._map(x) for x in maker.input)

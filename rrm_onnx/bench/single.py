@@ -38,7 +38,8 @@ class Timing:
 
     activity: share of the input's sites that change, as asked; changed: as it came out, for a map has whole sites.
     active: share of the output's sites that were computed. ort_us, node_us: the operator alone; ort_session_us,
-    session_us: the whole runs. macs: multiply-accumulates of the dense operator; macs_done: of the active sites.
+    session_us: the whole runs. macs: multiply-accumulates of the dense operator; macs_done: what was
+    left of them, made anew or added.
     """
 
     case: Case

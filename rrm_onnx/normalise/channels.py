@@ -100,7 +100,7 @@ def gemm_constants(gemm: gs.Node) -> list[gs.Constant] | None:
     found = [gs.Constant(f"{gemm.name}/weight", np.ascontiguousarray(w)[:, :, None, None])]
     if len(gemm.inputs) > 2 and not gemm.inputs[2].is_empty():
         bias = values_of(gemm.inputs[2])
-        if bias is None or bias.size not in (1, len(w)) or bias.shape[-1:] not in ((), (1,), (len(w),)):
+        if bias is None or not (bias.size == 1 or bias.size == len(w) == bias.shape[-1]):
             return None
         found.append(gs.Constant(f"{gemm.name}/bias", np.broadcast_to(bias.reshape(-1), len(w)).copy()))
     return found

@@ -36,7 +36,10 @@ class ArgMaxRule(OpRule):
 
 
 class ArgMax(SiteOp):
-    """The number of the site's greatest channel, as a float; of equal ones the first, or with `last` the last."""
+    """The number of the site's greatest channel, as a float; of equal ones the first, or with `last` the last.
+
+    Which one it is where a channel is NaN is left open.
+    """
 
     last: int
 

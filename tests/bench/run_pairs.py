@@ -57,7 +57,7 @@ COLUMNS = (
     (f"speed-up / min({MOST:g}, 1/share)", "{of_ideal:.2f}"),
     ("hold every 2nd: agreement", "{hold2_agreement:.3f}"),
     (
-        "at best by MACs / by bytes / by node, ms",
+        "nodes at best by MACs / by bytes / by both, ms",
         "{roofline[compute_ms]:.2f} / {roofline[memory_ms]:.2f} / {roofline[ms]:.2f}",
     ),
     ("of it reached", "{roofline[reached]:.2f}"),
@@ -65,7 +65,13 @@ COLUMNS = (
     ("state : layer outputs", "{memory[state_ratio]:.2f}"),
     ("weights copied : weights", "{memory[weight_ratio]:.2f}"),
 )
-OPTIONAL = {"ideal": ("ideal", "ideal_cache"), "roofline": ("roofline",), "memory": ("memory",)}
+# Columns whose cells begin so, and the options that ask for them.
+OPTIONAL = {
+    "{ideal": ("ideal", "ideal_cache"),
+    "{of_ideal": ("ideal", "ideal_cache"),
+    "{roofline": ("roofline",),
+    "{memory": ("memory",),
+}
 
 
 class Pair:
@@ -143,10 +149,10 @@ def measure(
 
 
 def best_times(result: Result, converted: onnx.ModelProto) -> dict[str, float]:
-    """What the converted model's nodes would take at best on this machine; reached: that over what was measured."""
+    """What the converted model's nodes would take at best on this machine; reached: that over what they took."""
     *nodes, _ = profile.lines(result, converted, profile.peaks(result.threads))
     times = profile.roofline(nodes)
-    return times | {"reached": times["ms"] / result.converted.to_dict()["ms"]}
+    return times | {"reached": 1e3 * times["ms"] / sum(node.us for node in nodes)}
 
 
 def memory(result: Result, converted: onnx.ModelProto) -> dict[str, float]:
@@ -176,7 +182,7 @@ def maker(
 def columns_of(given: argparse.Namespace) -> list[tuple[str, str]]:
     """The columns that these arguments fill."""
     left = [kind for kind, options in OPTIONAL.items() if not any(getattr(given, o) for o in options)]
-    columns = [c for c in COLUMNS if not any(kind in c[1] for kind in left)]
+    columns = [c for c in COLUMNS if not c[1].startswith(tuple(left))]
     for name in asked(given):
         found = f"rivals[{name}]"
         columns += [(f"{name} ms", f"{{{found}[ms]:.2f}}"), (f"converted : {name}", f"{{{found}[ratio]:.2f}}")]
