@@ -33,7 +33,7 @@ class Graph:
 
     def __init__(self, choose: Choose, seed: int) -> None:
         self.choose = choose
-        self.net = Net(opset=choose((13, 17, 18)), seed=seed)
+        self.net = Net(opset=choose((14, 17, 18)), seed=seed)
         self.batch = choose((1, 1, 1, 2))
         c, h, w = choose((1, 3, 4)), choose((6, 9, 12, 16)), choose((7, 10, 12, 17))
         shape = [self.batch, c, h, w]
