@@ -312,7 +312,7 @@ def test_an_input_that_never_tells_its_changes() -> None:
     session, rng = Native(operators.convert(operators.model_of(case), TINY), BEST), np.random.default_rng(15)
     x = rng.normal(size=case.shape).astype(np.float32)
     sizes = []
-    for _ in range(30):
+    for _ in range(60):
         x[0, :, rng.integers(0, 24), rng.integers(0, 24)] = rng.normal(size=16)
         session.run([x.copy()])
         sizes.append(sum(n["state_bytes"] for n in session.session.stats()["nodes"] if n["op"] == "Conv"))
@@ -351,7 +351,7 @@ def test_exact_models_and_large_changes_keep_no_sums() -> None:
     assert pair.stats()["macs_added"] > 0
     assert 1.8 * small < pair.stats()["state_bytes"] < 3.2 * small
     assert pair.stats()["output_bytes"] == exact.stats()["output_bytes"] == 20 * 40 * 40 * 4
-    for _ in range(12):
+    for _ in range(45):  # it stays for a while
         pair.x = rng.normal(size=pair.x.shape).astype(np.float32)
         pair.check()
     assert pair.stats()["state_bytes"] < 1.2 * small

@@ -28,6 +28,8 @@ constexpr int32_t kRefreshEvery = 256;
 // changes are not added.
 constexpr double kWildEnergy = 1e6;
 constexpr int32_t kLookAgainEvery = 16;
+// Runs without sums after which their memory is given back.
+constexpr int32_t kIdle = 32;
 // An input whose changes are not to be had so many times in a row is not asked again before a fresh start.
 constexpr int32_t kMostMisses = 8;
 
@@ -47,6 +49,7 @@ struct Residual::Sums final : Extra {
   double usual = 0;  // squares of an input row, on average
   int32_t turn = 0;
   int32_t misses = 0;
+  int32_t idle = 0;              // runs since sums were given up
   int32_t wait = 0;              // runs until `usual` may be measured again
   bool adds = false;             // in this run, block by block
   std::atomic<int64_t> macs{0};  // that were added in this run
@@ -60,11 +63,12 @@ struct Residual::Sums final : Extra {
     usual = 0;
     wait = 0;
   }
+  // The memory stays for a while: a change of everything is often one of a few, and the next sums would have to be
+  // given their pages anew.
   void give_up() {
-    if (!keeps) return;
+    idle = keeps ? 0 : idle + 1;
     keeps = false;
-    rows.resize(0);
-    good.resize(0, 0);
+    if (idle == kIdle) rows.resize(0);
   }
   void refresh() {
     for (int32_t y = turn; y < good.height(); y += kRefreshEvery) good.clear_row(y);
