@@ -2,8 +2,11 @@
 exporters spell it. test_families.py converts and runs each; docs/coverage.py lists them."""
 
 from families.classify import CLASSIFIERS
+from families.detect import DETECTORS
 from families.layers import Family
+from families.segment import SEGMENTERS
+from families.structure import STRUCTURES
 
-FAMILIES: list[Family] = [*CLASSIFIERS]
+FAMILIES: list[Family] = [*CLASSIFIERS, *DETECTORS, *SEGMENTERS, *STRUCTURES]
 
 __all__ = ["FAMILIES", "Family"]

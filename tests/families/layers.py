@@ -156,7 +156,11 @@ class Layers(Net):
             "nearest_mode": "floor",
             **modes,
         }
-        return self.add("Resize", x, "", self.const([1, 1, factor, factor]), **modes)
+        return self.add("Resize", x, self.const([]), self.const([1, 1, factor, factor]), **modes)
+
+    def sized(self, x: str, sizes: str, **modes: Any) -> str:
+        """Resize to given sizes, spelled as opset 11 wants it: what is not given is empty."""
+        return self.add("Resize", x, self.const([]), self.const([]), sizes, **modes)
 
     def linear(self, x: str, k: int, m: int, **more: Any) -> str:
         """A Gemm on vectors."""
