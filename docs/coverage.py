@@ -31,7 +31,6 @@ from videos import Feed, video
 
 import rrm_onnx
 from rrm_onnx import pipeline
-from rrm_onnx.errors import ConvertError
 from rrm_onnx.report import Dense, Report
 from rrm_onnx.types import Options
 
@@ -163,10 +162,7 @@ def reasons(dense: Sequence[Dense]) -> str:
 
 def answers(subject: Subject) -> tuple[str, str]:
     """Columns `fresh` and `L2`: the model as it stands, its sizes still open, over a short video."""
-    try:
-        converted = rrm_onnx.convert(subject.model)
-    except ConvertError:
-        return "not converted", "-"
+    converted = pipeline.run(subject.model).model
     found = rrm_onnx.verify(subject.model, converted, subject.clip or video(subject.model, subject.sizes))
     worst = max(o.worst_error for o in found.outputs)
     bound = f"1e{int(np.ceil(np.log10(worst))):d}" if worst else "0"

@@ -29,13 +29,13 @@ def drawn(rng: np.random.Generator, value: onnx.ValueInfoProto, size: Sequence[i
     kind = value.type.tensor_type
     shape = tuple(size or (d.dim_value or 1 for d in kind.shape.dim))
     dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
-    values = rng.normal(0, 1, shape)
+    values = np.asarray(rng.normal(0, 1, shape))
     for axis in plane(shape):
         for _ in range(3):
             values = (values + np.roll(values, 1, axis)) * np.sqrt(0.5)
     if np.issubdtype(dtype, np.integer):
         values = np.clip(values * 40 + 128, 0, 255)
-    return values.astype(dtype)
+    return np.asarray(values.astype(dtype))
 
 
 def plane(shape: tuple[int, ...]) -> tuple[int, ...]:
