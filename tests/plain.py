@@ -132,6 +132,14 @@ def _resize(b: Builder, case: Case, inputs: list[str]) -> str:
     return b.add("Resize", inputs[0], "", b.const([1, 1, *a["scales"]]), **modes)
 
 
+def _resize_like(b: Builder, case: Case, inputs: list[str]) -> str:
+    sizes = [
+        b.add("Slice", b.add("Shape", x), *(b.const([v], np.int64) for v in ends))
+        for x, ends in zip(inputs, ((0, 2), (2, 4)), strict=True)
+    ]
+    return b.add("Resize", inputs[0], "", "", b.add("Concat", *sizes, axis=0), **case.attributes)
+
+
 def _gather(b: Builder, case: Case, inputs: list[str]) -> str:
     return b.add("Gather", inputs[0], b.const(case.attributes["indices"], np.int64), axis=1)
 
@@ -140,6 +148,14 @@ def _pad(b: Builder, case: Case, inputs: list[str]) -> str:
     top, left, bottom, right = case.attributes["pads"]
     pads = b.const([0, 0, top, left, 0, 0, bottom, right], np.int64)
     return b.add("Pad", inputs[0], pads, b.const(case.attributes["value"]), mode=case.attributes["mode"])
+
+
+def _pad_like(b: Builder, case: Case, inputs: list[str]) -> str:
+    (*_, h, w), (*_, tall, wide) = case.shapes
+    missing = tall - h, wide - w
+    before = [int(m / 2) for m in missing]
+    pads = [0, 0, *before, 0, 0, *(m - k for m, k in zip(missing, before, strict=True))]
+    return b.add("Pad", inputs[0], b.const(pads, np.int64), b.const(case.attributes["value"]))
 
 
 OPERATORS = {
@@ -166,7 +182,9 @@ OPERATORS = {
     "LRN": lambda b, case, inputs: b.add("LRN", *inputs, **case.attributes),
     "ArgMax": _arg_max,
     "Resize": _resize,
+    "ResizeLike": _resize_like,
     "SpaceToDepth": lambda b, case, inputs: b.add("SpaceToDepth", inputs[0], **case.attributes),
     "DepthToSpace": lambda b, case, inputs: b.add("DepthToSpace", inputs[0], **case.attributes),
     "Pad": _pad,
+    "PadLike": _pad_like,
 }

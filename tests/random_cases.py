@@ -19,8 +19,10 @@ from cases import (
     layer_norm,
     lrn,
     pad,
+    pad_like,
     pool,
     resize,
+    resize_like,
     separable_conv,
     with_addend,
 )
@@ -179,6 +181,13 @@ def _resize(draw: st.DrawFn) -> Case:
     return resize(shape, mode, transform, nearest, scales=(draw(scale), draw(scale)))
 
 
+def _resize_like(draw: st.DrawFn) -> Case:
+    size = draw(st.integers(1, 30)), draw(st.integers(1, 30))
+    mode = draw(st.sampled_from(["nearest", "linear"]))
+    transform = draw(st.sampled_from(["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"]))
+    return resize_like(_shape(draw, 2), size, mode, transform)
+
+
 def _space_to_depth(draw: st.DrawFn) -> Case:
     b = draw(st.integers(1, 3))
     n, c, h, w = _shape(draw, 1, 6)
@@ -196,6 +205,11 @@ def _pad(draw: st.DrawFn) -> Case:
     return pad(
         _shape(draw, 5), tuple(draw(st.integers(0, 4)) for _ in range(4)), mode, draw(st.sampled_from([0.0, 2.5]))
     )
+
+
+def _pad_like(draw: st.DrawFn) -> Case:
+    size = draw(st.integers(1, 30)), draw(st.integers(1, 30))
+    return pad_like(_shape(draw), size, draw(st.sampled_from([0.0, 2.5])))
 
 
 RANDOM: dict[str, Callable[[st.DrawFn], Case]] = {
@@ -222,7 +236,9 @@ RANDOM: dict[str, Callable[[st.DrawFn], Case]] = {
     "LRN": _lrn,
     "ArgMax": _arg_max,
     "Resize": _resize,
+    "ResizeLike": _resize_like,
     "SpaceToDepth": _space_to_depth,
     "DepthToSpace": _depth_to_space,
     "Pad": _pad,
+    "PadLike": _pad_like,
 }

@@ -17,9 +17,9 @@ def reference_ops() -> list[type[OpRun]]:
     from rrm_onnx.ops.global_pool import GlobalAveragePool, GlobalMaxPool
     from rrm_onnx.ops.layer_norm import LayerNormalization
     from rrm_onnx.ops.lrn import LRN
-    from rrm_onnx.ops.pad import Pad
+    from rrm_onnx.ops.pad import Pad, PadLike
     from rrm_onnx.ops.pool import AveragePool, MaxPool
-    from rrm_onnx.ops.resize import Resize
+    from rrm_onnx.ops.resize import Resize, ResizeLike
     from rrm_onnx.ops.separable_conv import SeparableConv, SeparableConvAdd
     from rrm_onnx.ops.shape import MapShape
     from rrm_onnx.ops.shuffle import ChannelGather, DepthToSpace, SpaceToDepth
@@ -30,5 +30,5 @@ def reference_ops() -> list[type[OpRun]]:
         *(Enter, EnterStream, Exit, MapShape, Concat, Slice, ChannelGather),
         *(Conv, ConvAdd, SeparableConv, SeparableConvAdd, ConvTranspose, Activation, Binary, BinaryConst),
         *(MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, Softmax, LayerNormalization, LRN, ArgMax),
-        *(Resize, SpaceToDepth, DepthToSpace, Pad),
+        *(Resize, ResizeLike, SpaceToDepth, DepthToSpace, Pad, PadLike),
     ]

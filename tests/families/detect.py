@@ -202,6 +202,7 @@ def centernet() -> onnx.ModelProto:
 
 
 DETECTORS = [
+    Family("FPN", fpn, "maps enlarged to the computed size of another; all sizes left open", sizes=OPEN),
     Family("YOLOv5", yolov5, "C3, SPPF, anchors decoded over five axes"),
     Family("YOLOv8", yolov8, "C2f, a convolution over the bins of a distribution", 0.98),
     Family("YOLOv11", yolov11, "attention between convolutions", 0.98),

@@ -163,6 +163,9 @@ def matting() -> onnx.ModelProto:
 
 SEGMENTERS = [
     Family("U-Net", unet, "skips over the whole network; all sizes left open", sizes=OPEN),
+    Family(
+        "U-Net, resized", unet_resized, "pads that are computed", sizes=({"x": (1, 3, 32, 48)}, {"x": (1, 3, 35, 46)})
+    ),
     Family("HRNet", hrnet, "two resolutions that exchange sums"),
     Family("OpenPose", openpose, "stages that read what the one before found"),
     Family("DeepLab", deeplab, "dilated windows, a pooled branch enlarged, ArgMax"),
