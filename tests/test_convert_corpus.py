@@ -38,6 +38,8 @@ WHOLE: dict[str, tuple[dict[str, int], int, int]] = {
     "odd/road_seg_adas_nhwc_op11.onnx": ({}, 1, 1),
     "odd/unet_dynamo_op22.onnx": ({}, 1, 1),
     "odd/mnist_cntk_op7.onnx": ({"Reshape": 1, "Gemm": 1}, 1, 1),
+    "odd/squeezenet_fp16_caffe2_op7.onnx": ({"Cast": 2}, 1, 1),
+    "odd/fsrcnn_fp16_op11.onnx": ({"Cast": 2}, 1, 1),
     "odd/rvm_recurrent_tfjs.onnx.xz": ({"Identity": 4}, 5, 6),
 }
 # Models of which parts convert: dense operators stand between regions.
@@ -55,8 +57,6 @@ UNCHANGED = {
     "models/twinlitenet-320-int8-qdq.onnx": "is quantised",
     "odd/yunet_n_320_qdq_int8_op13.onnx": "is quantised",
     "odd/yolov8n_dynint8_op22.onnx": "ConvInteger has no rrm operator",
-    "odd/squeezenet_fp16_caffe2_op7.onnx": "only float32 is supported",
-    "odd/fsrcnn_fp16_op11.onnx": "only float32 is supported",
     "odd/dtln_model_1_keras2onnx_op11.onnx": "has no convolution",
     "odd/dtln_model_2_conv1d_op11.onnx": "of rank 3",
     "odd/silero_vad_op15_ts.onnx": "of rank 3",

@@ -119,6 +119,17 @@ def in_the_middle_of_another(net: Net) -> str:
     return net.add("Pad", x, net.add("Concat", none, before, none, net.add("Sub", missing, before), axis=0), name="it")
 
 
+def shuffled(net: Net) -> str:
+    x = net.input("x", ("n", 8, "h", "w"))
+    n, h, w = (
+        net.add("Slice", net.add("Shape", x), net.const([k], np.int64), net.const([k + 1], np.int64)) for k in (0, 2, 3)
+    )
+    two, half, whole = (net.const([k], np.int64) for k in (2, 4, 8))
+    y = net.add("Reshape", x, net.add("Concat", n, two, half, h, w, axis=0))
+    y = net.add("Transpose", y, perm=[0, 2, 1, 3, 4])
+    return net.add("Reshape", y, net.add("Concat", n, whole, h, w, axis=0), name="it")
+
+
 EXAMPLES: list[tuple[str, str, Build]] = [
     *((op, "MapShape" if op == "Shape" else op if "Pool" in op else "Activation", with_map(op)) for op in UNARY),
     *((op, "Binary", of_two_maps(op)) for op in BINARY),
@@ -144,6 +155,7 @@ EXAMPLES: list[tuple[str, str, Build]] = [
     ("Upsample", "Resize", with_map("Upsample", [1, 1, 2, 2])),
     ("Resize", "ResizeLike", to_the_size_of_another),
     *((op, op, with_map(op, blocksize=2)) for op in ("SpaceToDepth", "DepthToSpace")),
+    ("Reshape", "ChannelGather", shuffled),
     ("Pad", "PadLike", in_the_middle_of_another),
     ("Pad", "Pad", with_map("Pad", [0, 0, 1, 1, 0, 0, 1, 1], dtype=np.int64)),
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from decisions import accepted, decide, i64
+from decisions import accepted, decide, decided, i64
 from models import Net
 
 from rrm_onnx.types import Refusal
@@ -114,3 +114,51 @@ def test_into_the_middle_of_another_map() -> None:
 def test_other_pads_stay_dense(by: int, mode: str) -> None:
     decision = decide(lambda net: padded(net, by, mode))
     assert isinstance(decision, Refusal) and decision.code == "parameter-not-constant"
+
+
+# --- channel shuffles
+
+
+def shuffle(net: Net, *middle: str | int, perm: tuple[int, ...] = (0, 2, 1, 3, 4), read: bool = False) -> str:
+    """Reshape, Transpose, Reshape with computed sizes; `middle`: those in between, dims of the map by letter."""
+    x = net.input("x", OPEN)
+    size = {k: dims(net, x, i, i + 1) for i, k in enumerate("nchw")} | {k: i64(net, k) for k in (-1, 2, 4, 8)}
+    y = net.add("Reshape", x, net.add("Concat", *(size[k] for k in middle), axis=0))
+    y = net.add("Transpose", y, perm=list(perm))
+    if read:
+        net.output(net.add("Relu", y))
+    return net.add("Reshape", y, net.add("Concat", *(size[k] for k in ("n", 8, "h", "w")), axis=0), name="it")
+
+
+@pytest.mark.parametrize("middle", [("n", 2, 4, "h", "w"), ("n", 2, -1, "h", "w")])
+def test_a_shuffle_of_channels(middle: tuple[str | int, ...]) -> None:
+    match, attributes = accepted(lambda net: shuffle(net, *middle))
+    assert match.inputs == ("x",) and len(match.absorbed) == 2
+    assert attributes["indices"] == (0, 4, 1, 5, 2, 6, 3, 7)
+
+
+def test_a_shuffle_in_four_axes() -> None:
+    """Height and width as one axis: what lies between looks like a map itself."""
+    match, attributes = accepted(lambda net: shuffle(net, "n", 4, 2, -1, perm=(0, 2, 1, 3)))
+    assert match.inputs == ("x",) and attributes["indices"] == (0, 2, 4, 6, 1, 3, 5, 7)
+
+
+def test_a_shuffle_of_which_a_part_is_skipped() -> None:
+    net = Net()
+    net.output(shuffle(net, "n", 2, 4, "h", "w"))
+    decision = decided(net.model(), skip=("Transpose",))["it"]
+    assert isinstance(decision, Refusal) and decision.code == "skipped" and "a part of it" in decision.reason
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda net: shuffle(net, "n", 2, 4, "h", "w", read=True),
+        lambda net: shuffle(net, "n", 2, 4, "h", "w", perm=(0, 2, 1, 4, 3)),
+        lambda net: shuffle(net, "n", 2, "h", 4, "w"),
+    ],
+    ids=["read elsewhere", "height and width swapped", "places moved"],
+)
+def test_other_reshapes_stay_dense(build: Any) -> None:
+    decision = decide(build)
+    assert isinstance(decision, Refusal) and decision.code == "op-unsupported"

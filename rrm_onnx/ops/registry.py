@@ -17,7 +17,7 @@ from rrm_onnx.ops.pad import PadRule
 from rrm_onnx.ops.pool import PoolRule
 from rrm_onnx.ops.resize import ResizeRule
 from rrm_onnx.ops.shape import ShapeRule
-from rrm_onnx.ops.shuffle import DepthToSpaceRule, GatherRule, SpaceToDepthRule
+from rrm_onnx.ops.shuffle import DepthToSpaceRule, GatherRule, ReshapeRule, SpaceToDepthRule
 from rrm_onnx.ops.softmax import SoftmaxRule
 from rrm_onnx.ops.views import ConcatRule, SliceRule, SplitRule
 
@@ -37,6 +37,7 @@ ALL: tuple[OpRule, ...] = (
     ArgMaxRule(),
     ResizeRule(),
     GatherRule(),
+    ReshapeRule(),
     SpaceToDepthRule(),
     DepthToSpaceRule(),
     PadRule(),

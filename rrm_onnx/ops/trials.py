@@ -91,6 +91,15 @@ def computed(node: gs.Node, values: list[NDArray[Any]]) -> NDArray[Any] | None:
     return sliced(node, values) if node.op == "Slice" and x.ndim == 1 else None
 
 
+def picked_channels(source: NDArray[np.int64], moved: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Channels c with moved[:, i] = source[:, c[i]], if that is so. source: a map that holds 0, 1, 2 and so on."""
+    if moved.ndim != 4 or not moved.size:
+        return None
+    _, channels, height, width = source.shape
+    picked = moved[0, :, 0, 0] // (height * width) % channels
+    return picked if np.array_equal(moved, source[:, picked]) else None
+
+
 def sliced(node: gs.Node, values: list[NDArray[Any]]) -> NDArray[Any]:
     """Slice of a vector, its bounds as attributes or as inputs."""
     if "starts" in node.attrs:

@@ -167,6 +167,10 @@ def shufflenet_fixed() -> onnx.ModelProto:
     return shufflenet((1, 3, 32, 32), False)
 
 
+def shufflenet_open() -> onnx.ModelProto:
+    return shufflenet(("n", 3, "h", "w"), True)
+
+
 def densenet() -> onnx.ModelProto:
     b = Layers(12)
     x = b.max_pool(b.layer(b.picture(), 16, 7, 2), 3, 2, 1)
@@ -255,6 +259,7 @@ CLASSIFIERS = [
     Family("MobileNet v3", mobilenet_v3_operators, "HardSwish and HardSigmoid as operators"),
     Family("EfficientNet", efficientnet, "SiLU, squeeze and excitation, pads at one side"),
     Family("ShuffleNet v2", shufflenet_fixed, "channel shuffles as Reshape, Transpose, Reshape"),
+    Family("ShuffleNet v2, open sizes", shufflenet_open, "shuffles with computed sizes", sizes=OPEN),
     Family("DenseNet", densenet, "concatenations that grow, BatchNormalization behind them"),
     Family("Inception", inception, "branches, 1x7 and 7x1 windows, means that count the padding"),
     Family("ConvNeXt", convnext, "LayerNormalization and linear layers on NHWC maps"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from families.layers import Family, Layers, Sizes
 
@@ -87,6 +89,17 @@ def pixel_shuffle() -> onnx.ModelProto:
     return b.model()
 
 
+def half() -> onnx.ModelProto:
+    """A network in float16, its picture and its answer too."""
+    b = Layers(13)
+    x = b.layer(b.picture(kind=onnx.TensorProto.FLOAT16), 16)
+    x = b.add("PRelu", b.cv(b.add("Add", x, b.layer(x, 16)), 16, 3, 2), b.const(b.rng.uniform(0, 0.3, (16, 1, 1))))
+    b.output(b.cv(b.up(x, 8), 4), kind=onnx.TensorProto.FLOAT16)
+    for t in b.inits:
+        t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(t).astype(np.float16), t.name))
+    return b.model()
+
+
 STRUCTURES = [
     Family("two inputs", two_inputs, "shared weights, four outputs at different depths"),
     Family("fan out and join", fan_out, "dense operators between regions"),
@@ -94,5 +107,6 @@ STRUCTURES = [
     Family("open sizes", open_sizes, "batch, height and width left open, odd sizes", sizes=OPEN),
     Family("Pad", padded, "Pad in three modes"),
     Family("Upsample", old_upsampling, "opset 9"),
+    Family("float16", half, "weights, inputs and outputs in float16"),
     Family("super resolution", pixel_shuffle, "channels to space, as an operator and spelled out"),
 ]
