@@ -395,6 +395,10 @@ CASES: list[Case] = [
     Case("ArgMax", (SMALL,), {"last": 0}, through="view", change="pixel"),
     Case("ArgMax", ((2, 19, 30, 21),), {"last": 0}, enter="channels_last", change="box"),
     Case("ArgMax", (LARGE,), {"last": 0}, change="all"),
+    *(Case("ChannelReduce", (ROWS,), {"reduction": r}, change="scatter") for r in ("Mean", "Sum", "L2", "Max")),
+    Case("ChannelReduce", (WIDE,), {"reduction": "Mean"}, through="view", change="pixel"),
+    Case("ChannelReduce", ((2, 19, 30, 21),), {"reduction": "Max"}, enter="channels_last", change="box"),
+    Case("ChannelReduce", (LARGE,), {"reduction": "L2"}, change="all"),
     # Resize.
     *(
         resize(MAP, "nearest", transform, nearest, scales=(2.0, 2.0), change="scatter")

@@ -124,6 +124,11 @@ def _arg_max(b: Builder, case: Case, inputs: list[str]) -> str:
     return b.add("Cast", best, to=TensorProto.FLOAT)
 
 
+def _channel_reduce(b: Builder, case: Case, inputs: list[str]) -> str:
+    op = f"Reduce{case.attributes['reduction']}"
+    return b.add(op, inputs[0], b.const([1], np.int64))
+
+
 def _resize(b: Builder, case: Case, inputs: list[str]) -> str:
     a = case.attributes
     modes = {k: a[k] for k in ("mode", "coordinate_transformation_mode", "nearest_mode")}
@@ -181,6 +186,7 @@ OPERATORS = {
     "LayerNormalization": _layer_norm,
     "LRN": lambda b, case, inputs: b.add("LRN", *inputs, **case.attributes),
     "ArgMax": _arg_max,
+    "ChannelReduce": _channel_reduce,
     "Resize": _resize,
     "ResizeLike": _resize_like,
     "SpaceToDepth": lambda b, case, inputs: b.add("SpaceToDepth", inputs[0], **case.attributes),

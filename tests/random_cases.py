@@ -170,6 +170,10 @@ def _arg_max(draw: st.DrawFn) -> Case:
     return Case("ArgMax", (_shape(draw),), {"last": draw(st.integers(0, 1))})
 
 
+def _channel_reduce(draw: st.DrawFn) -> Case:
+    return Case("ChannelReduce", (_shape(draw),), {"reduction": draw(st.sampled_from(["Mean", "Sum", "L2", "Max"]))})
+
+
 def _resize(draw: st.DrawFn) -> Case:
     mode = draw(st.sampled_from(["nearest", "linear"]))
     transform = draw(st.sampled_from(["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"]))
@@ -235,6 +239,7 @@ RANDOM: dict[str, Callable[[st.DrawFn], Case]] = {
     "LayerNormalization": _layer_norm,
     "LRN": _lrn,
     "ArgMax": _arg_max,
+    "ChannelReduce": _channel_reduce,
     "Resize": _resize,
     "ResizeLike": _resize_like,
     "SpaceToDepth": _space_to_depth,

@@ -155,6 +155,8 @@ EXAMPLES: list[tuple[str, str, Build]] = [
     ("Upsample", "Resize", with_map("Upsample", [1, 1, 2, 2])),
     ("Resize", "ResizeLike", to_the_size_of_another),
     *((op, op, with_map(op, blocksize=2)) for op in ("SpaceToDepth", "DepthToSpace")),
+    *((op, "ChannelReduce", with_map(op, axes=[1])) for op in ("ReduceMean", "ReduceL2", "ReduceMax")),
+    ("ReduceSum", "ChannelReduce", with_map("ReduceSum", [1], dtype=np.int64)),
     ("Reshape", "ChannelGather", shuffled),
     ("Pad", "PadLike", in_the_middle_of_another),
     ("Pad", "Pad", with_map("Pad", [0, 0, 1, 1, 0, 0, 1, 1], dtype=np.int64)),

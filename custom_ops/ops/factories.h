@@ -32,6 +32,7 @@ std::unique_ptr<Node> make_softmax(const Attributes& attributes, const Kernels& 
 std::unique_ptr<Node> make_layer_norm(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_lrn(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_arg_max(const Attributes& attributes, const Kernels& kernels);
+std::unique_ptr<Node> make_channel_reduce(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_resize(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_resize_like(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_space_to_depth(const Attributes& attributes, const Kernels& kernels);

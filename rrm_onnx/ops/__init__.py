@@ -10,6 +10,7 @@ def reference_ops() -> list[type[OpRun]]:
     # Imported here: the families import this package.
     from rrm_onnx.ops.activation import Activation
     from rrm_onnx.ops.arg_max import ArgMax
+    from rrm_onnx.ops.channel_reduce import ChannelReduce
     from rrm_onnx.ops.conv import Conv, ConvAdd
     from rrm_onnx.ops.conv_transpose import ConvTranspose
     from rrm_onnx.ops.elementwise import Binary, BinaryConst
@@ -29,6 +30,16 @@ def reference_ops() -> list[type[OpRun]]:
     return [
         *(Enter, EnterStream, Exit, MapShape, Concat, Slice, ChannelGather),
         *(Conv, ConvAdd, SeparableConv, SeparableConvAdd, ConvTranspose, Activation, Binary, BinaryConst),
-        *(MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, Softmax, LayerNormalization, LRN, ArgMax),
+        *(
+            MaxPool,
+            AveragePool,
+            GlobalAveragePool,
+            GlobalMaxPool,
+            Softmax,
+            LayerNormalization,
+            LRN,
+            ArgMax,
+            ChannelReduce,
+        ),
         *(Resize, ResizeLike, SpaceToDepth, DepthToSpace, Pad, PadLike),
     ]

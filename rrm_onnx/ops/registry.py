@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from rrm_onnx.ops.activation import ActivationRule
 from rrm_onnx.ops.arg_max import ArgMaxRule
 from rrm_onnx.ops.base import OpRule
+from rrm_onnx.ops.channel_reduce import ChannelReduceRule
 from rrm_onnx.ops.conv import ConvRule
 from rrm_onnx.ops.conv_transpose import ConvTransposeRule
 from rrm_onnx.ops.elementwise import BinaryRule
@@ -35,6 +36,7 @@ ALL: tuple[OpRule, ...] = (
     LayerNormRule(),
     LrnRule(),
     ArgMaxRule(),
+    ChannelReduceRule(),
     ResizeRule(),
     GatherRule(),
     ReshapeRule(),
