@@ -59,7 +59,8 @@ def operators_page() -> str:
         " LayerNormalization in several operators, means over height and width, shuffled channels, Transposes at the"
         " borders) is brought into these spellings first, by `rrm_onnx/normalise`. So is what works on the last axis of"
         " a map that is turned to NHWC: Softmax, LayerNormalization, ArgMax, and MatMul or Gemm with constants, which"
-        " become 1x1 convolutions.",
+        " become 1x1 convolutions. The weights of a network in float16 are written as float32, in which the CPU"
+        " computes them anyway; its inputs and outputs stay float16.",
         table(("ONNX operator", "becomes"), origins()),
         *(operator_section(op) for op in operators),
         "## Attributes",

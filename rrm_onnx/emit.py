@@ -30,15 +30,12 @@ GATED = ("Enter", "EnterStream", *CONVOLUTIONS)
 
 
 def emit(source: Normalised, plan: Plan, limits: Gates, streams: bool, digest: str) -> onnx.ModelProto:
-    """The converted model, checked. `digest`: SHA-256 of the original (common.source_hash)."""
-    if not plan.regions:
-        raise nothing_to_convert(plan)
-    writer = Writer(source, plan, limits, streams)
-    for node in source.graph.nodes:
-        writer.add(node)
-    limits.check_names({n.name for n in writer.nodes if n.op_type in GATED} | {n.name for n in source.graph.nodes})
-    model = writer.finish()
-    restore(model.graph, source.header.graph)
+    """The converted model, checked. `digest`: SHA-256 of the original (common.source_hash).
+
+    Without regions it is the original as it stands, but for the metadata: a model that can gain nothing is no error.
+    Raises ConvertError where streams are asked for and nothing would read them.
+    """
+    model = converted(source, plan, limits, streams) if plan.regions else copied(source, streams)
     for key, value in {
         "rrm.version": str(DOMAIN_VERSION),
         "rrm.source": digest,
@@ -49,17 +46,25 @@ def emit(source: Normalised, plan: Plan, limits: Gates, streams: bool, digest: s
     return model
 
 
-def nothing_to_convert(plan: Plan) -> ConvertError:
-    """The error where no region is left, with the reason that most convolutions were refused for."""
-    convolutions = [r for r in plan.refusals.values() if "Conv" in r.op_type]
-    if not convolutions:
-        hint = "rrm_onnx speeds up convolutions over images (Conv, ConvTranspose); convert another model"
-        return ConvertError("nothing to convert: the model has no convolution", hint=hint)
-    first = max(convolutions, key=lambda r: sum(r.code == other.code for other in convolutions))
-    text = f"nothing to convert: {len(convolutions)} convolutions stay dense, '{first.node}' because {first.reason}"
-    return ConvertError(
-        text, hint=first.hint or "'rrm-onnx inspect' lists the reason for every operator", node=first.node
-    )
+def converted(source: Normalised, plan: Plan, limits: Gates, streams: bool) -> onnx.ModelProto:
+    """The regions of `plan` on rrm nodes, the rest as simplified."""
+    writer = Writer(source, plan, limits, streams)
+    for node in source.graph.nodes:
+        writer.add(node)
+    limits.check_names({n.name for n in writer.nodes if n.op_type in GATED} | {n.name for n in source.graph.nodes})
+    model = writer.finish()
+    restore(model.graph, source.header.graph)
+    return model
+
+
+def copied(source: Normalised, streams: bool) -> onnx.ModelProto:
+    """The original, its nodes named."""
+    if streams:
+        hint = "leave --streams out: the model stays as it is, and 'rrm-onnx inspect' says why"
+        raise ConvertError("nothing to convert, so nothing would read the streams' inputs", hint=hint)
+    model = onnx.ModelProto()
+    model.CopyFrom(source.header)
+    return model
 
 
 class Writer:

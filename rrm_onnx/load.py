@@ -78,7 +78,7 @@ def parse(content: bytes, path: Path) -> onnx.ModelProto:
 
 def refuse_unusable(model: onnx.ModelProto) -> None:
     """Refuse what parses, but cannot be worked on."""
-    if any(o.domain == RRM_DOMAIN for o in model.opset_import) or any(n.domain == RRM_DOMAIN for n in model.graph.node):
+    if is_converted(model):
         raise LoadError("the model is already converted", hint="convert the original model")
     if not model.graph.node:
         raise LoadError("the model's graph is empty", hint="export the model again")
@@ -91,6 +91,12 @@ def refuse_unusable(model: onnx.ModelProto) -> None:
     if opset < OLDEST_OPSET:
         hint = "bring it up to date with onnx.version_converter.convert_version, or export it again"
         raise LoadError(f"opset {opset} is too old, {OLDEST_OPSET} is the oldest that is supported", hint=hint)
+
+
+def is_converted(model: onnx.ModelProto) -> bool:
+    """Whether a conversion wrote it: operators of the rrm domain, or the metadata of a model that was left as it is."""
+    domains = {o.domain for o in model.opset_import} | {n.domain for n in model.graph.node}
+    return RRM_DOMAIN in domains or any(p.key == "rrm.version" for p in model.metadata_props)
 
 
 def check(model: onnx.ModelProto) -> None:

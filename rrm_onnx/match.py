@@ -26,12 +26,14 @@ def match(source: Normalised, skip: Collection[str] = ()) -> dict[str, Decision]
     check_names(source, skip)
     graph = source.graph
     edges = {name: fact_of(tensor) for name, tensor in graph.tensors().items()}
-    facts = Facts(source.opset, edges)
+    facts = Facts(source.opset, edges, frozenset(t.name for t in graph.outputs))
     decisions: dict[str, Decision] = {}
     for node in graph.nodes:
-        decision = decide(node, facts, skip)
+        decision = with_absorbed(decide(node, facts, skip), decisions)
         decisions[node.name] = decision
         if isinstance(decision, Match):
+            for name in decision.absorbed:
+                del decisions[name]
             edges.update({name: merged(fact, edges.get(name)) for name, fact in decision.facts.items()})
     return fuse_activations(graph, decisions)
 
@@ -59,6 +61,18 @@ def decide(node: gs.Node, facts: Facts, skip: Collection[str]) -> Decision:
     if rule is None:
         return Refusal("op-unsupported", node.name, node.op, f"{node.op} has no rrm operator")
     return rule.match(node, facts)
+
+
+def with_absorbed(decision: Decision, decisions: Mapping[str, Decision]) -> Decision:
+    """The decision, or the user's wish for a node that it would absorb. `decisions`: those on the nodes before, which
+    were refused for themselves."""
+    for name in decision.absorbed if isinstance(decision, Match) else ():
+        before = decisions[name]
+        if isinstance(before, Refusal) and before.code == "skipped":
+            return Refusal(
+                "skipped", decision.node, decision.op_type, f"'{name}', a part of it, is left dense as asked"
+            )
+    return decision
 
 
 def fact_of(tensor: gs.Tensor) -> EdgeFact:

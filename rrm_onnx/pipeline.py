@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import onnx
-import onnx_graphsurgeon as gs
 
 from rrm_onnx.common import source_hash
 from rrm_onnx.emit import emit
@@ -48,12 +48,8 @@ def run(model: str | os.PathLike[str] | onnx.ModelProto, options: Options | None
 
 
 def examine(model: str | os.PathLike[str] | onnx.ModelProto, options: Options | None = None) -> Report:
-    """The report of a conversion, also where there is nothing to convert. Raises RrmError as `run` does."""
-    planned = decide(model, options or Options())
-    if planned.plan.regions:
-        return write(planned).report
-    graph = planned.normal.graph
-    return report(planned.source, graph, planned.plan, gs.export_onnx(graph, do_type_check=False), 0.0)
+    """The report of a conversion. Raises RrmError as `run` does."""
+    return run(model, options).report
 
 
 def decide(model: str | os.PathLike[str] | onnx.ModelProto, options: Options) -> Planned:
@@ -94,7 +90,11 @@ def convert(
     skip: names or operator types of nodes that shall stay dense.
     input_shapes: fixed shapes for inputs that are declared dynamic.
 
-    Inputs and outputs keep names, types and shapes (but for `input_shapes`), as do metadata and opset imports.
-    Raises RrmError with a hint where the model cannot be read, or nothing in it can be converted.
+    Inputs and outputs keep names, types and shapes (but for `input_shapes`), as do metadata and opset imports. Where
+    nothing is worth converting, the model comes back as it is, with a warning (UserWarning) that says why.
+    Raises RrmError with a hint where the model cannot be read.
     """
-    return run(model, Options(tolerance, thresholds, streams, tuple(skip), input_shapes)).model
+    found = run(model, Options(tolerance, thresholds, streams, tuple(skip), input_shapes))
+    if found.report.unchanged:
+        warnings.warn(f"nothing was converted: {found.report.unchanged}", stacklevel=2)
+    return found.model

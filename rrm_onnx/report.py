@@ -49,7 +49,8 @@ class Report:
     simplified that went into regions; nodes_after: nodes of the converted model, borders included;
     nodes_dense: those of the converted model that are no rrm nodes for a reason in `dense`. macs_total, macs_inside:
     multiply-accumulates of all convolutions, and of those inside regions, for one batch row with every site computed;
-    None where shapes are unknown (give input_shapes).
+    None where shapes are unknown (give input_shapes). unchanged: why nothing was converted, in one sentence; None where
+    something was.
     """
 
     nodes_before: int
@@ -62,6 +63,7 @@ class Report:
     tolerance: float
     regions: tuple[RegionReport, ...]
     dense: tuple[Dense, ...]
+    unchanged: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -74,7 +76,7 @@ def report(
     source: onnx.ModelProto, graph: gs.Graph, plan: Plan, converted: onnx.ModelProto, tolerance: float
 ) -> Report:
     """The report of a conversion. `graph`: the simplified source; `converted`: what was written."""
-    left = {n.name for n in converted.graph.node if n.domain != "rrm"}
+    left = {n.name for n in (converted.graph.node if plan.regions else graph.nodes) if n.domain != "rrm"}
     regions = tuple(
         RegionReport(
             len(r.nodes),
@@ -98,7 +100,20 @@ def report(
         tolerance=tolerance,
         regions=regions,
         dense=dense,
+        unchanged=None if plan.regions else unchanged(dense),
     )
+
+
+def unchanged(dense: Sequence[Dense]) -> str:
+    """Why nothing was converted: what most convolutions were refused for."""
+    convolutions = [d for d in dense if "Conv" in d.op_type]
+    if not convolutions:
+        return "the model has no convolution, and nothing else is worth it"
+    counts: dict[str, int] = {}
+    for d in convolutions:
+        counts[d.code] = counts.get(d.code, 0) + d.count
+    first = max(convolutions, key=lambda d: counts[d.code])
+    return f"{sum(counts.values())} convolutions stay dense, '{first.nodes[0]}' because {first.reason}"
 
 
 def convolution_macs(node: gs.Node) -> int | None:

@@ -145,11 +145,6 @@ def is_exact(converted: onnx.ModelProto) -> bool:
     return not any(thresholds(converted))
 
 
-def is_converted(model: onnx.ModelProto) -> bool:
-    """True for a model with operators of the rrm domain."""
-    return any(node.domain == RRM_DOMAIN for node in model.graph.node)
-
-
 def thresholds(model: onnx.ModelProto) -> list[float]:
     """The thresholds of all gates, those inside nodes too, and 0."""
     names = ("threshold", "inner_threshold")

@@ -205,10 +205,20 @@ def resize(shape: tuple[int, ...], mode: str, transform: str, nearest: str = "fl
     return Case("Resize", (shape,), attributes, **kw)
 
 
+def resize_like(shape: tuple[int, ...], size: tuple[int, int], mode: str, transform: str, **kw: Any) -> Case:
+    """The second map has its own channels."""
+    attributes = {"mode": mode, "coordinate_transformation_mode": transform, "nearest_mode": "floor"}
+    return Case("ResizeLike", (shape, (shape[0], 3, *size)), attributes, **kw)
+
+
 def pad(
     shape: tuple[int, ...], pads: tuple[int, int, int, int], mode: str = "constant", value: float = 0.0, **kw: Any
 ) -> Case:
     return Case("Pad", (shape,), {"pads": list(pads), "mode": mode, "value": value}, **kw)
+
+
+def pad_like(shape: tuple[int, ...], size: tuple[int, int], value: float = 0.0, **kw: Any) -> Case:
+    return Case("PadLike", (shape, (shape[0], 2, *size)), {"value": value}, **kw)
 
 
 def binary(op: str, a: tuple[int, ...], b: tuple[int, ...], act: dict[str, Any] | None = None, **kw: Any) -> Case:
@@ -389,6 +399,10 @@ CASES: list[Case] = [
     Case("ArgMax", (SMALL,), {"last": 0}, through="view", change="pixel"),
     Case("ArgMax", ((2, 19, 30, 21),), {"last": 0}, enter="channels_last", change="box"),
     Case("ArgMax", (LARGE,), {"last": 0}, change="all"),
+    *(Case("ChannelReduce", (ROWS,), {"reduction": r}, change="scatter") for r in ("Mean", "Sum", "L2", "Max")),
+    Case("ChannelReduce", (WIDE,), {"reduction": "Mean"}, through="view", change="pixel"),
+    Case("ChannelReduce", ((2, 19, 30, 21),), {"reduction": "Max"}, enter="channels_last", change="box"),
+    Case("ChannelReduce", (LARGE,), {"reduction": "L2"}, change="all"),
     # Resize.
     *(
         resize(MAP, "nearest", transform, nearest, scales=(2.0, 2.0), change="scatter")
@@ -405,6 +419,10 @@ CASES: list[Case] = [
     resize(ROWS, "linear", "align_corners", sizes=(7, 40), change="scatter", through="view"),
     resize((1, 4, 1, 1), "linear", "pytorch_half_pixel", sizes=(6, 5), change="all"),
     resize(ROWS, "linear", "half_pixel", scales=(0.5, 1.5), change="scatter"),
+    resize_like(ROWS, (31, 20), "nearest", "asymmetric", change="scatter"),
+    resize_like(ROWS, (5, 30), "linear", "half_pixel", through="view", change="box"),
+    resize_like((2, 4, 1, 1), (6, 5), "linear", "pytorch_half_pixel", change="all"),
+    resize_like(LARGE, (79, 80), "nearest", "half_pixel", change="pixel"),
     # Moving sites about.
     Case("SpaceToDepth", (MAP[:3] + (22,),), {"blocksize": 2}, change="scatter"),
     Case("SpaceToDepth", ((1, 6, 12, 9),), {"blocksize": 3}, through="view", change="pixel"),
@@ -414,6 +432,9 @@ CASES: list[Case] = [
     pad(ROWS, (0, 1, 0, 1), value=-1.5, change="box"),
     pad(ROWS, (3, 2, 1, 4), "reflect", change="scatter"),
     pad(ROWS, (3, 2, 1, 4), "edge", through="view", change="scatter"),
+    pad_like(ROWS, (15, 18), change="scatter"),
+    pad_like(ROWS, (7, 20), 0.5, through="view", change="scatter"),
+    pad_like(MAP, (11, 12), change="box"),
 ]
 
 

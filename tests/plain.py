@@ -124,12 +124,25 @@ def _arg_max(b: Builder, case: Case, inputs: list[str]) -> str:
     return b.add("Cast", best, to=TensorProto.FLOAT)
 
 
+def _channel_reduce(b: Builder, case: Case, inputs: list[str]) -> str:
+    op = f"Reduce{case.attributes['reduction']}"
+    return b.add(op, inputs[0], b.const([1], np.int64))
+
+
 def _resize(b: Builder, case: Case, inputs: list[str]) -> str:
     a = case.attributes
     modes = {k: a[k] for k in ("mode", "coordinate_transformation_mode", "nearest_mode")}
     if a["sizes"]:
         return b.add("Resize", inputs[0], "", "", b.const([*case.shapes[0][:2], *a["sizes"]], np.int64), **modes)
     return b.add("Resize", inputs[0], "", b.const([1, 1, *a["scales"]]), **modes)
+
+
+def _resize_like(b: Builder, case: Case, inputs: list[str]) -> str:
+    sizes = [
+        b.add("Slice", b.add("Shape", x), *(b.const([v], np.int64) for v in ends))
+        for x, ends in zip(inputs, ((0, 2), (2, 4)), strict=True)
+    ]
+    return b.add("Resize", inputs[0], "", "", b.add("Concat", *sizes, axis=0), **case.attributes)
 
 
 def _gather(b: Builder, case: Case, inputs: list[str]) -> str:
@@ -140,6 +153,14 @@ def _pad(b: Builder, case: Case, inputs: list[str]) -> str:
     top, left, bottom, right = case.attributes["pads"]
     pads = b.const([0, 0, top, left, 0, 0, bottom, right], np.int64)
     return b.add("Pad", inputs[0], pads, b.const(case.attributes["value"]), mode=case.attributes["mode"])
+
+
+def _pad_like(b: Builder, case: Case, inputs: list[str]) -> str:
+    (*_, h, w), (*_, tall, wide) = case.shapes
+    missing = tall - h, wide - w
+    before = [int(m / 2) for m in missing]
+    pads = [0, 0, *before, 0, 0, *(m - k for m, k in zip(missing, before, strict=True))]
+    return b.add("Pad", inputs[0], b.const(pads, np.int64), b.const(case.attributes["value"]))
 
 
 OPERATORS = {
@@ -165,8 +186,11 @@ OPERATORS = {
     "LayerNormalization": _layer_norm,
     "LRN": lambda b, case, inputs: b.add("LRN", *inputs, **case.attributes),
     "ArgMax": _arg_max,
+    "ChannelReduce": _channel_reduce,
     "Resize": _resize,
+    "ResizeLike": _resize_like,
     "SpaceToDepth": lambda b, case, inputs: b.add("SpaceToDepth", inputs[0], **case.attributes),
     "DepthToSpace": lambda b, case, inputs: b.add("DepthToSpace", inputs[0], **case.attributes),
     "Pad": _pad,
+    "PadLike": _pad_like,
 }

@@ -19,8 +19,10 @@ from cases import (
     layer_norm,
     lrn,
     pad,
+    pad_like,
     pool,
     resize,
+    resize_like,
     separable_conv,
     with_addend,
 )
@@ -168,6 +170,10 @@ def _arg_max(draw: st.DrawFn) -> Case:
     return Case("ArgMax", (_shape(draw),), {"last": draw(st.integers(0, 1))})
 
 
+def _channel_reduce(draw: st.DrawFn) -> Case:
+    return Case("ChannelReduce", (_shape(draw),), {"reduction": draw(st.sampled_from(["Mean", "Sum", "L2", "Max"]))})
+
+
 def _resize(draw: st.DrawFn) -> Case:
     mode = draw(st.sampled_from(["nearest", "linear"]))
     transform = draw(st.sampled_from(["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"]))
@@ -177,6 +183,13 @@ def _resize(draw: st.DrawFn) -> Case:
         return resize(shape, mode, transform, nearest, sizes=(draw(st.integers(1, 30)), draw(st.integers(1, 30))))
     scale = st.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0, 4.0])
     return resize(shape, mode, transform, nearest, scales=(draw(scale), draw(scale)))
+
+
+def _resize_like(draw: st.DrawFn) -> Case:
+    size = draw(st.integers(1, 30)), draw(st.integers(1, 30))
+    mode = draw(st.sampled_from(["nearest", "linear"]))
+    transform = draw(st.sampled_from(["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"]))
+    return resize_like(_shape(draw, 2), size, mode, transform)
 
 
 def _space_to_depth(draw: st.DrawFn) -> Case:
@@ -196,6 +209,11 @@ def _pad(draw: st.DrawFn) -> Case:
     return pad(
         _shape(draw, 5), tuple(draw(st.integers(0, 4)) for _ in range(4)), mode, draw(st.sampled_from([0.0, 2.5]))
     )
+
+
+def _pad_like(draw: st.DrawFn) -> Case:
+    size = draw(st.integers(1, 30)), draw(st.integers(1, 30))
+    return pad_like(_shape(draw), size, draw(st.sampled_from([0.0, 2.5])))
 
 
 RANDOM: dict[str, Callable[[st.DrawFn], Case]] = {
@@ -221,8 +239,11 @@ RANDOM: dict[str, Callable[[st.DrawFn], Case]] = {
     "LayerNormalization": _layer_norm,
     "LRN": _lrn,
     "ArgMax": _arg_max,
+    "ChannelReduce": _channel_reduce,
     "Resize": _resize,
+    "ResizeLike": _resize_like,
     "SpaceToDepth": _space_to_depth,
     "DepthToSpace": _depth_to_space,
     "Pad": _pad,
+    "PadLike": _pad_like,
 }

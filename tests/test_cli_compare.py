@@ -57,6 +57,21 @@ def test_verify_does_not_warn_of_the_right_model(converted, capsys):
     assert "note:" not in capsys.readouterr().err
 
 
+def test_a_model_that_can_gain_nothing(folder, library, capsys):
+    """It is copied, which is no error, and the other commands take the copy."""
+    said = "warning: nothing is converted, the model stays as it is: 3 convolutions stay dense, 'conv0' because left"
+    assert main(["convert", "model.onnx", "--skip", "Conv", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert said in err
+    assert json.loads(out)["report"]["unchanged"].startswith("3 convolutions stay dense")
+    assert main(["inspect", "model.rrm.onnx"]) == 0
+    assert said in capsys.readouterr().err
+    for command in ("verify", "bench"):
+        assert main([command, "model.onnx", "model.rrm.onnx", "--clip", "clip.mkv"]) == 0
+    refused(capsys, ["convert", "model.rrm.onnx"], "already converted", "original")
+    refused(capsys, ["convert", "model.onnx", "--skip", "Conv", "--streams"], "nothing to convert", "--streams")
+
+
 def test_a_size_that_the_network_cannot_take(folder, library, capsys):
     """33 pixels, halved and doubled, are 32: the addition fails while the model runs."""
     model = cnn(size=None)

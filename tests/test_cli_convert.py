@@ -84,13 +84,21 @@ def unknown_opset(model):
     model.opset_import[0].version = 999
 
 
-@edited
 def nothing_to_convert(model):
     graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"], "mm")], "g", [], [])
     graph.input.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4]))
     graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4]))
     graph.initializer.append(numpy_helper.from_array(np.eye(4, dtype=np.float32), "w"))
     model.graph.CopyFrom(graph)
+
+
+@edited
+def nothing_converted_before(model):
+    import rrm_onnx
+
+    nothing_to_convert(model)
+    with pytest.warns(UserWarning):
+        model.CopyFrom(rrm_onnx.convert(model))
 
 
 @edited
@@ -107,8 +115,8 @@ def already_converted(model):
         (truncated, "truncated", "again"),
         (external_data_missing, "external data", "data file"),
         (unknown_opset, "opset 999", "upgrade onnx"),
-        (nothing_to_convert, "nothing|no ", ""),
         (already_converted, "already converted", "original"),
+        (nothing_converted_before, "already converted", "original"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

@@ -104,6 +104,32 @@ def of_two_maps(op: str, **attributes: object) -> Build:
     return lambda net: net.add(op, net.input("a", MAP), net.input("b", MAP), name="it", **attributes)
 
 
+def to_the_size_of_another(net: Net) -> str:
+    x, like = net.input("a", ("n", 8, "h", "w")), net.input("b", ("n", 3, "h2", "w2"))
+    both = ((x, 0, 2), (like, 2, 4))
+    ends = [net.add("Slice", net.add("Shape", t), *(net.const([v], np.int64) for v in e)) for t, *e in both]
+    return net.add("Resize", x, "", "", net.add("Concat", *ends, axis=0), name="it")
+
+
+def in_the_middle_of_another(net: Net) -> str:
+    x, like = net.input("a", ("n", 8, "h", "w")), net.input("b", ("n", 3, "h2", "w2"))
+    missing = net.add("Sub", net.add("Shape", like, start=2), net.add("Shape", x, start=2))
+    before = net.add("Div", missing, net.const(2, np.int64))
+    none = net.const([0, 0], np.int64)
+    return net.add("Pad", x, net.add("Concat", none, before, none, net.add("Sub", missing, before), axis=0), name="it")
+
+
+def shuffled(net: Net) -> str:
+    x = net.input("x", ("n", 8, "h", "w"))
+    n, h, w = (
+        net.add("Slice", net.add("Shape", x), net.const([k], np.int64), net.const([k + 1], np.int64)) for k in (0, 2, 3)
+    )
+    two, half, whole = (net.const([k], np.int64) for k in (2, 4, 8))
+    y = net.add("Reshape", x, net.add("Concat", n, two, half, h, w, axis=0))
+    y = net.add("Transpose", y, perm=[0, 2, 1, 3, 4])
+    return net.add("Reshape", y, net.add("Concat", n, whole, h, w, axis=0), name="it")
+
+
 EXAMPLES: list[tuple[str, str, Build]] = [
     *((op, "MapShape" if op == "Shape" else op if "Pool" in op else "Activation", with_map(op)) for op in UNARY),
     *((op, "Binary", of_two_maps(op)) for op in BINARY),
@@ -127,7 +153,12 @@ EXAMPLES: list[tuple[str, str, Build]] = [
     ("ArgMax", "ArgMax", with_map("ArgMax", domain=COMPOSITE_DOMAIN)),
     ("Resize", "Resize", lambda n: n.add("Resize", n.input(shape=MAP), "", n.const([1, 1, 2, 2]), name="it")),
     ("Upsample", "Resize", with_map("Upsample", [1, 1, 2, 2])),
+    ("Resize", "ResizeLike", to_the_size_of_another),
     *((op, op, with_map(op, blocksize=2)) for op in ("SpaceToDepth", "DepthToSpace")),
+    *((op, "ChannelReduce", with_map(op, axes=[1])) for op in ("ReduceMean", "ReduceL2", "ReduceMax")),
+    ("ReduceSum", "ChannelReduce", with_map("ReduceSum", [1], dtype=np.int64)),
+    ("Reshape", "ChannelGather", shuffled),
+    ("Pad", "PadLike", in_the_middle_of_another),
     ("Pad", "Pad", with_map("Pad", [0, 0, 1, 1, 0, 0, 1, 1], dtype=np.int64)),
 ]
 

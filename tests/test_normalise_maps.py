@@ -35,6 +35,26 @@ def test_reduction_over_channels_stays() -> None:
     assert same_function(net.model())["ReduceMean"] == 1
 
 
+def test_a_part_of_a_shape_is_cut_from_the_whole() -> None:
+    """Only a whole Shape has an operator on resident tensors; the map would leave its region for a part."""
+    net = Net(17)
+    x = net.conv(net.input(shape=(1, 3, "h", "w")), 8)
+    size = net.add("Shape", x, start=2)
+    net.output(net.add("Add", x, net.add("ReduceSum", net.add("Cast", size, to=1)), out="y"))
+    net.output(net.add("Shape", x, start=-3, end=-1, out="z"), kind=7)
+    assert same_function(net.model()) == {"Conv": 1, "Shape": 2, "Slice": 2, "Cast": 1, "ReduceSum": 1, "Add": 1}
+
+
+@pytest.mark.parametrize(("op", "pool"), [("ReduceMean", "GlobalAveragePool"), ("ReduceMax", "GlobalMaxPool")])
+def test_reduction_that_drops_the_axes_is_a_pool_and_a_flatten(op: str, pool: str) -> None:
+    """What leaves the region is a vector then, not the map."""
+    net = Net()
+    x = net.conv(net.input(shape=("n", 3, 16, 16)), 8)
+    vector = net.add(op, x, axes=[2, 3], keepdims=0)
+    net.output(net.add("Gemm", vector, net.const(net.rng.normal(0, 1, (8, 5))), out="y"))
+    assert same_function(net.model()) == {"Conv": 1, pool: 1, "Flatten": 1, "Gemm": 1}
+
+
 def shuffle_net(n: Net, x: str) -> str:
     t = n.add("Reshape", x, n.const([1, 2, 4, 16, 16], np.int64))
     t = n.add("Transpose", t, perm=[0, 2, 1, 3, 4])

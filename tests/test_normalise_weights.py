@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from models import Net
 from normalised import between, same_function
+from onnx import TensorProto
+
+from rrm_onnx.load import load
+from rrm_onnx.normalise import normalise
 
 
 def batch_norm(n: Net, x: str, channels: int = 8) -> str:
@@ -84,3 +90,16 @@ def test_permutation_before_a_grouped_conv_stays() -> None:
     t = net.add("Gather", net.input(shape=(1, 8, 9, 9)), net.const([3, 1, 0, 2, 7, 6, 5, 4], np.int64), axis=1)
     net.output(net.conv(t, 4, 8, group=2, out="y"))
     assert same_function(net.model()) == {"Gather": 1, "Conv": 1}
+
+
+def test_weights_in_float16_become_float32() -> None:
+    """onnxruntime casts each for its CPU kernels; the Casts of the picture and the answer stay."""
+    net = Net()
+    x = net.input(kind=TensorProto.FLOAT16)
+    for c, m in ((3, 8), (8, 4)):
+        w, b = net.const(net.rng.normal(0, 0.2, (m, c, 3, 3)), np.float16), net.const(np.ones(m), np.float16)
+        x = net.add("Relu", net.add("Conv", x, w, b))
+    net.output(x, kind=TensorProto.FLOAT16)
+    graph = normalise(load(net.model())).graph
+    assert Counter(n.op for n in graph.nodes) == {"Cast": 2, "Conv": 2, "Relu": 2}
+    assert {t.dtype for n in graph.nodes if n.op == "Conv" for t in n.inputs} == {np.dtype(np.float32)}

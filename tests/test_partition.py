@@ -8,7 +8,7 @@ import onnx_graphsurgeon as gs
 import pytest
 from models import Net, chain
 
-from rrm_onnx.errors import ConvertError
+from rrm_onnx.errors import ConvertError, LoadError
 from rrm_onnx.match import match
 from rrm_onnx.normalise.shapes import infer
 from rrm_onnx.partition import LEAST_MACS_PER_BORDER_FLOAT, partition
@@ -133,14 +133,30 @@ def test_shape_joins_nothing() -> None:
 
 
 def test_everything_skipped() -> None:
-    with pytest.raises(
-        ConvertError, match="nothing to convert: 2 convolutions stay dense, 'conv_a' because left dense"
+    with pytest.warns(
+        UserWarning, match="nothing was converted: 2 convolutions stay dense, 'conv_a' because left dense"
     ):
-        convert(chain("Relu"), skip=["Conv"])
+        model = convert(chain("Relu"), skip=["Conv"])
+    assert [n.op_type for n in model.graph.node] == ["Conv", "Relu", "Conv"]
+
+
+def no_convolution() -> onnx.ModelProto:
+    net = Net()
+    net.output(net.add("MatMul", net.input(shape=(1, 4)), net.const(np.ones((4, 2)))))
+    return net.model()
 
 
 def test_no_convolution() -> None:
-    net = Net()
-    net.output(net.add("MatMul", net.input(shape=(1, 4)), net.const(np.ones((4, 2)))))
-    with pytest.raises(ConvertError, match="the model has no convolution"):
-        convert(net.model())
+    """The graph stays as it is, and the metadata tells what a conversion wrote."""
+    before = no_convolution()
+    with pytest.warns(UserWarning, match="the model has no convolution"):
+        model = convert(before)
+    assert model.graph == before.graph
+    assert {p.key for p in model.metadata_props} == {"rrm.version", "rrm.source", "rrm.tolerance", "rrm.report"}
+    with pytest.raises(LoadError, match="already converted"):
+        convert(model)
+
+
+def test_no_convolution_and_streams() -> None:
+    with pytest.raises(ConvertError, match="nothing to convert, so nothing would read the streams' inputs"):
+        convert(no_convolution(), streams=True)

@@ -117,6 +117,9 @@ REFUSALS: list[tuple[str, str, Build, int]] = [
         17,
     ),
     ("attribute", "a window of 65", lambda n: n.add("LRN", n.input(), size=65, name="it"), 17),
+    ("axis", "[2] axes, only", lambda n: n.add("ReduceL2", n.input(), axes=[2], name="it"), 17),
+    ("axis", "over all axes", lambda n: n.add("ReduceMax", n.input(), name="it"), 17),
+    ("attribute", "keepdims 0", lambda n: n.add("ReduceMax", n.input(), axes=[1], keepdims=0, name="it"), 17),
     ("axis", "over axis 2, only", lambda n: n.add("ArgMax", n.input(), axis=2, name="it"), 17),
     ("axis", "axis 0", lambda n: n.add("Split", n.input(shape=(2, 3, 4, 4)), outputs=["a", "b"], name="it"), 17),
     (

@@ -32,9 +32,12 @@ std::unique_ptr<Node> make_softmax(const Attributes& attributes, const Kernels& 
 std::unique_ptr<Node> make_layer_norm(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_lrn(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_arg_max(const Attributes& attributes, const Kernels& kernels);
+std::unique_ptr<Node> make_channel_reduce(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_resize(const Attributes& attributes, const Kernels& kernels);
+std::unique_ptr<Node> make_resize_like(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_space_to_depth(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_depth_to_space(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_pad(const Attributes& attributes, const Kernels& kernels);
+std::unique_ptr<Node> make_pad_like(const Attributes& attributes, const Kernels& kernels);
 
 }  // namespace rrm

@@ -1,5 +1,5 @@
 // Resize: nearest and linear, in the coordinate modes of ONNX. Per axis a table says which one or two input coordinates
-// an output coordinate reads and how they are blended.
+// an output coordinate reads and how they are blended. ResizeLike takes the output's size from a second map.
 #include <algorithm>
 #include <cmath>
 
@@ -14,6 +14,7 @@ struct Axis {
   int32_t in_size = -1;
   AxisSource source;
   std::vector<float> t;
+  bool is_for(int32_t in, int32_t out) const { return in_size == in && t.size() == static_cast<size_t>(out); }
 };
 
 struct Tables final : Extra {
@@ -25,10 +26,12 @@ struct Tables final : Extra {
 
 class Resize final : public SiteNode {
  public:
-  Resize(const Attributes& attributes, const Kernels& kernels) : SiteNode(attributes, kernels, 1) {
+  Resize(const Attributes& attributes, const Kernels& kernels, bool like)
+      : SiteNode(attributes, kernels, like ? 2 : 1), like_(like) {
     linear_ = attributes.text("mode") == "linear";
     coordinates_ = attributes.text("coordinate_transformation_mode");
     nearest_ = attributes.text("nearest_mode");
+    if (like_) return;
     scales_ = attributes.reals("scales");
     sizes_ = attributes.integers("sizes");
     if (scales_.size() != 2 && sizes_.size() != 2) fail("needs two scales or two sizes");
@@ -36,11 +39,13 @@ class Resize final : public SiteNode {
 
  protected:
   MapShape out_shape(std::span<const MapInput> in) const override {
+    if (like_) return {in[1].height, in[1].width, in[0].channels};
     return {out_size(0, in[0].height), out_size(1, in[0].width), in[0].channels};
   }
 
-  bool reach(size_t, const MapInput& in, const ChangeMap& changed, const MapShape& shape,
+  bool reach(size_t i, const MapInput& in, const ChangeMap& changed, const MapShape& shape,
              ChangeMap& out) const override {
+    if (i == 1) return true;  // of the second map only its size counts
     Axis y, x;
     fill(0, in.height, shape.height, y);
     fill(1, in.width, shape.width, x);
@@ -52,8 +57,8 @@ class Resize final : public SiteNode {
                const Update&) override {
     if (state.extra == nullptr) state.extra = std::make_unique<Tables>();
     auto& tables = static_cast<Tables&>(*state.extra);
-    if (tables.axis[0].in_size != in[0].height) fill(0, in[0].height, shape.height, tables.axis[0]);
-    if (tables.axis[1].in_size != in[0].width) fill(1, in[0].width, shape.width, tables.axis[1]);
+    if (!tables.axis[0].is_for(in[0].height, shape.height)) fill(0, in[0].height, shape.height, tables.axis[0]);
+    if (!tables.axis[1].is_for(in[0].width, shape.width)) fill(1, in[0].width, shape.width, tables.axis[1]);
   }
 
   void rows(std::span<const MapInput> inputs, const MapShape& shape, const SiteState& state, const Block& block,
@@ -106,7 +111,7 @@ class Resize final : public SiteNode {
 
   void fill(int index, int32_t in_size, int32_t out_size, Axis& axis) const {
     const float scale =
-        sizes_.size() == 2 ? static_cast<float>(out_size) / static_cast<float>(in_size) : scales_[index];
+        scales_.size() == 2 ? scales_[index] : static_cast<float>(out_size) / static_cast<float>(in_size);
     axis.in_size = -1;  // until it is complete
     axis.source.lo.resize(out_size);
     axis.source.hi.resize(out_size);
@@ -152,6 +157,7 @@ class Resize final : public SiteNode {
     }
   }
 
+  const bool like_;
   bool linear_;
   std::string coordinates_, nearest_;
   std::vector<float> scales_;
@@ -161,7 +167,11 @@ class Resize final : public SiteNode {
 }  // namespace
 
 std::unique_ptr<Node> make_resize(const Attributes& attributes, const Kernels& kernels) {
-  return std::make_unique<Resize>(attributes, kernels);
+  return std::make_unique<Resize>(attributes, kernels, false);
+}
+
+std::unique_ptr<Node> make_resize_like(const Attributes& attributes, const Kernels& kernels) {
+  return std::make_unique<Resize>(attributes, kernels, true);
 }
 
 }  // namespace rrm

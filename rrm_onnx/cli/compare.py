@@ -19,6 +19,7 @@ from rrm_onnx.cli.options import (
 )
 from rrm_onnx.common import source_hash
 from rrm_onnx.errors import RrmError
+from rrm_onnx.load import is_converted
 from rrm_onnx.verify import Report, verify
 
 
@@ -93,7 +94,7 @@ def read_clip(clip: str, model: onnx.ModelProto, reading: dict[str, Any]) -> vid
 def load_converted(path: pathlib.Path, original: onnx.ModelProto) -> onnx.ModelProto:
     """A converted model; RrmError when the file is something else. Says so when it was made from another original."""
     model = yardstick.load(path)
-    if not yardstick.is_converted(model):
+    if not is_converted(model):
         raise RrmError(f"{path}: is not a converted model", hint=f"rrm-onnx convert {path}")
     source = next((p.value for p in model.metadata_props if p.key == "rrm.source"), None)
     if source not in (None, source_hash(original)):

@@ -14,6 +14,7 @@ from rrm_onnx import doctor, yardstick
 from rrm_onnx.cli import shell
 from rrm_onnx.cli.options import ModelPath, input_shape_option, json_option, shape_words
 from rrm_onnx.cli.report import show_report
+from rrm_onnx.load import is_converted
 
 
 @click.command("inspect", short_help="Show what would convert, or what a converted model holds.")
@@ -25,9 +26,10 @@ def inspect_command(model: pathlib.Path, shapes: dict[str, tuple[int, ...]] | No
     loaded = yardstick.load(model)
     ports = {"inputs": _ports(loaded, loaded.graph.input), "outputs": _ports(loaded, loaded.graph.output)}
     shell.table(model.name, ("", "name", "type", "shape"), [(k[:-1], *p.values()) for k, v in ports.items() for p in v])
-    if yardstick.is_converted(loaded):
+    if is_converted(loaded):
         found = _converted(loaded)
-        shell.table("rrm operators", ("operator", "count"), list(found["operators"].items()))
+        if found["operators"]:
+            shell.table("rrm operators", ("operator", "count"), list(found["operators"].items()))
         _show_gates(found["gates"])
         if report := found["report"]:
             show_report("how it was converted", report)
@@ -37,8 +39,6 @@ def inspect_command(model: pathlib.Path, shapes: dict[str, tuple[int, ...]] | No
         show_report("what would be converted", found["report"])
         if found["report"]["regions"]:
             shell.next_command("rrm-onnx", "convert", model, *shape_words(shapes))
-        else:
-            shell.note("nothing to convert: every operator stays as it is")
     if as_json:
         shell.data({"model": str(model), **ports, **found})
     return shell.OK

@@ -19,6 +19,8 @@ def show_report(title: str, report: dict[str, Any]) -> None:
         ("multiply-accumulates in them", _macs(report["macs_inside"], report["macs_total"])),
     ]
     shell.table(title, ("", ""), rows)
+    if report.get("unchanged"):
+        shell.warn(f"nothing is converted, the model stays as it is: {report['unchanged']}")
     dense = report["dense"]
     if dense:
         rows = [(d["op_type"], d["count"], d["reason"], d["hint"] or "") for d in dense[:MOST]]

@@ -18,6 +18,7 @@ from rrm_onnx.normalise.arg_max import split_arg_max
 from rrm_onnx.normalise.focus import join_focus
 from rrm_onnx.normalise.fold import fold
 from rrm_onnx.normalise.forward import fold_forward
+from rrm_onnx.normalise.half import widen_weights
 from rrm_onnx.normalise.inputs import name_nodes, set_input_shapes, strip_initializers
 from rrm_onnx.normalise.layer_norm import join_layer_norms
 from rrm_onnx.normalise.layout import move_transposes
@@ -32,6 +33,7 @@ from rrm_onnx.types import Normalised
 # In this order: a later step reads what an earlier one has written. Activations are joined twice: Transposes move past
 # one node, not past its parts, and what is folded into convolutions may leave others.
 STEPS = (
+    widen_weights,
     respell,
     join_focus,
     join_shuffles,

@@ -1,6 +1,7 @@
 """Channel shuffles spelled as Reshape, Transpose and Gather over more axes become one Gather over channels.
 
-Found by trying: the chain is run on an array of indices, and whatever permutes or picks whole channels is one.
+Found by trying: the chain is run on an array of indices, and whatever permutes or picks whole channels is one. Those
+with computed sizes are left to the rule of Reshape (ops/shuffle.py).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from rrm_onnx.normalise.tools import producer, replace, static_shape, values_of
+from rrm_onnx.ops import trials
 
 RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 LARGEST = 1 << 24  # elements of a map that the trial may take
@@ -53,10 +55,7 @@ def picked_channels(chain: list[gs.Node], shape: tuple[int, ...]) -> NDArray[np.
     array: NDArray[np.int64] | None = source
     for node in chain:
         array = None if array is None else applied(node, array)
-    if array is None or array.ndim != 4 or not array.size:
-        return None
-    picked = array[0, :, 0, 0] // (shape[2] * shape[3]) % shape[1]
-    return picked if np.array_equal(array, source[:, picked]) else None
+    return None if array is None else trials.picked_channels(source, array)
 
 
 def applied(node: gs.Node, array: NDArray[np.int64]) -> NDArray[np.int64] | None:

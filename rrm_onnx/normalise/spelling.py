@@ -1,4 +1,4 @@
-"""One spelling for operators that have several: pooling as a reduction, clipping as Min and Max."""
+"""One spelling for operators that have several: pooling as reduction, clipping as Min and Max, a part of a Shape."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from rrm_onnx.common import free_name
 from rrm_onnx.normalise.tools import clip_parts, clip_range, is_sole_reader, producer, replace, values_of, with_scalar
 
 
@@ -17,23 +18,43 @@ def respell(graph: gs.Graph, opset: int) -> None:
             global_pool(graph, node)
         elif node.op in ("Min", "Max"):
             clip(graph, node, opset)
+        elif node.op == "Shape" and ("start" in node.attrs or "end" in node.attrs):
+            cut_shape(graph, node)
     for node in list(graph.nodes):
         if node.op == "Clip" and node.outputs:
             merge_clips(graph, node, opset)
 
 
 def global_pool(graph: gs.Graph, node: gs.Node) -> None:
-    """Reduction of a map over H and W that keeps the axes -> GlobalAveragePool, GlobalMaxPool."""
+    """Reduction of a map over H and W -> GlobalAveragePool, GlobalMaxPool; with a Flatten where it drops the axes."""
     x = node.inputs[0]
     axes: Any = node.attrs.get("axes")
     if axes is None and len(node.inputs) > 1:
         axes = values_of(node.inputs[1])
     if x.dtype != np.float32 or x.shape is None or len(x.shape) != 4:
         return
-    if axes is None or not int(node.attrs.get("keepdims", 1)):
+    if axes is None or sorted(int(a) % 4 for a in np.asarray(axes).ravel()) != [2, 3]:
         return
-    if sorted(int(a) % 4 for a in np.asarray(axes).ravel()) == [2, 3]:
-        replace(graph, node, "GlobalAveragePool" if node.op == "ReduceMean" else "GlobalMaxPool", [x])
+    op = "GlobalAveragePool" if node.op == "ReduceMean" else "GlobalMaxPool"
+    if int(node.attrs.get("keepdims", 1)):
+        replace(graph, node, op, [x])
+        return
+    name = node.name
+    point = gs.Variable(free_name(f"{name}/point", graph.tensors()), x.dtype, [*x.shape[:2], 1, 1])
+    flat = replace(graph, node, "Flatten", [point], {"axis": 1})
+    flat.name = free_name(f"{name}/Flatten", {n.name for n in graph.nodes})
+    graph.nodes.append(gs.Node(op, name, {}, [x], [point]))
+
+
+def cut_shape(graph: gs.Graph, node: gs.Node) -> None:
+    """Shape with start and end (opset 15) -> Slice of a whole Shape: a map need not leave its region for that."""
+    name, x = node.name, node.inputs[0]
+    start, end = int(node.attrs.get("start", 0)), int(node.attrs.get("end", np.iinfo(np.int64).max))
+    whole = gs.Variable(free_name(f"{name}/whole", graph.tensors()), np.dtype(np.int64))
+    bounds = [gs.Constant(f"{name}/{k}", np.array([v], np.int64)) for k, v in (("start", start), ("end", end))]
+    part = replace(graph, node, "Slice", [whole, *bounds])
+    part.name = free_name(f"{name}/Slice", {n.name for n in graph.nodes})
+    graph.nodes.append(gs.Node("Shape", name, {}, [x], [whole]))
 
 
 def clip(graph: gs.Graph, node: gs.Node, opset: int) -> None:

@@ -10,6 +10,7 @@ def reference_ops() -> list[type[OpRun]]:
     # Imported here: the families import this package.
     from rrm_onnx.ops.activation import Activation
     from rrm_onnx.ops.arg_max import ArgMax
+    from rrm_onnx.ops.channel_reduce import ChannelReduce
     from rrm_onnx.ops.conv import Conv, ConvAdd
     from rrm_onnx.ops.conv_transpose import ConvTranspose
     from rrm_onnx.ops.elementwise import Binary, BinaryConst
@@ -17,9 +18,9 @@ def reference_ops() -> list[type[OpRun]]:
     from rrm_onnx.ops.global_pool import GlobalAveragePool, GlobalMaxPool
     from rrm_onnx.ops.layer_norm import LayerNormalization
     from rrm_onnx.ops.lrn import LRN
-    from rrm_onnx.ops.pad import Pad
+    from rrm_onnx.ops.pad import Pad, PadLike
     from rrm_onnx.ops.pool import AveragePool, MaxPool
-    from rrm_onnx.ops.resize import Resize
+    from rrm_onnx.ops.resize import Resize, ResizeLike
     from rrm_onnx.ops.separable_conv import SeparableConv, SeparableConvAdd
     from rrm_onnx.ops.shape import MapShape
     from rrm_onnx.ops.shuffle import ChannelGather, DepthToSpace, SpaceToDepth
@@ -29,6 +30,16 @@ def reference_ops() -> list[type[OpRun]]:
     return [
         *(Enter, EnterStream, Exit, MapShape, Concat, Slice, ChannelGather),
         *(Conv, ConvAdd, SeparableConv, SeparableConvAdd, ConvTranspose, Activation, Binary, BinaryConst),
-        *(MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, Softmax, LayerNormalization, LRN, ArgMax),
-        *(Resize, SpaceToDepth, DepthToSpace, Pad),
+        *(
+            MaxPool,
+            AveragePool,
+            GlobalAveragePool,
+            GlobalMaxPool,
+            Softmax,
+            LayerNormalization,
+            LRN,
+            ArgMax,
+            ChannelReduce,
+        ),
+        *(Resize, ResizeLike, SpaceToDepth, DepthToSpace, Pad, PadLike),
     ]

@@ -33,6 +33,7 @@ ATTRIBUTES: Mapping[str, str] = {
     "op": "the function of two elements",
     "output_padding": "rows and columns added at the end of the output",
     "pads": "rows and columns added: top, left, bottom, right",
+    "reduction": "Mean, Sum, L2 (the root of the sum of squares) or Max",
     "reverse": "1: the constant stands on the left",
     "scale": "the usual size (RMS) of the tensor; 0: measured on the stream's first frame",
     "scales": "of height and width; empty where `sizes` are given",

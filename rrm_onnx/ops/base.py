@@ -19,10 +19,11 @@ EXACT_GATE: Mapping[str, Attribute] = {"threshold": 0.0, "scale": 0.0}
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known before a node is looked at: the model's opset and a fact per tensor."""
+    """What is known before a node is looked at: the model's opset, a fact per tensor, the names of the outputs."""
 
     opset: int
     edges: Mapping[str, EdgeFact]
+    outputs: frozenset[str] = frozenset()
 
 
 class Refused(Exception):

@@ -3,36 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from rrm_onnx.ops.base import Facts, OpRule, Refused, attribute, channels_of, map_input, parameter, resized, single
+from rrm_onnx.ops.base import (
+    Facts,
+    OpRule,
+    Refused,
+    attribute,
+    channels_of,
+    constant,
+    has_input,
+    map_input,
+    out_fact,
+    parameter,
+    resized,
+    single,
+)
 from rrm_onnx.ops.reference_base import Map, SiteOp
 from rrm_onnx.ops.reference_math import Taps, pad_once, tap
-from rrm_onnx.types import Attribute, Match
+from rrm_onnx.ops.trials import evaluate, sources, trials
+from rrm_onnx.types import Attribute, EdgeFact, Match
+
+
+def value_of(node: gs.Node) -> float:
+    given = parameter(node, "value", 2)
+    return 0.0 if given is None else float(np.asarray(given).reshape(()))
+
+
+def centres(node: gs.Node, name: str, x: EdgeFact, like: str, fact: EdgeFact) -> bool:
+    """Whether computed pads (all eight) put the map into the middle of the size of the map `like`."""
+    if str(attribute(node, "mode", "constant")) != "constant" or has_input(node, 3):
+        return False
+    for a, b in trials(x, fact):
+        missing = [b[k] - a[k] for k in (2, 3)]
+        before = [int(m / 2) for m in missing]  # towards zero, as ONNX divides
+        wanted = [0, 0, *before, 0, 0, *(m - k for m, k in zip(missing, before, strict=True))]
+        values = evaluate(node.inputs[1], {name: a, like: b})
+        if values is None or values.ravel().tolist() != wanted:
+            return False
+    return True
 
 
 class PadRule(OpRule):
-    """Pad -> rrm.Pad with pads (top, left, bottom, right).
+    """Pad -> rrm.Pad with pads (top, left, bottom, right); rrm.PadLike where the pads are computed so that the map has
+    the size of another, in whose middle it lies.
 
-    Limits: height and width only; constant, reflect or edge; constant pads that are not negative.
+    Limits: height and width only; constant, reflect or edge; pads that are constant and not negative, or, with a
+    constant around, computed from the shapes of the map and of another.
     """
 
+    makes = ("Pad", "PadLike")
     op_types = ("Pad",)
 
     def accept(self, node: gs.Node, facts: Facts) -> Match:
         name, x = map_input(node, 0, facts)
+        if has_input(node, 1) and constant(node, 1) is None:
+            return self._computed(node, name, x, facts)
         top, left, bottom, right = self._spatial(node)
         mode = str(attribute(node, "mode", "constant"))
         if mode not in ("constant", "reflect", "edge"):
             raise Refused("mode", f"mode {mode}, only constant, reflect and edge are supported")
-        given = parameter(node, "value", 2)
-        value = 0.0 if given is None else float(np.asarray(given).reshape(()))
+        value = value_of(node)
         attributes: dict[str, Attribute] = {"pads": (top, left, bottom, right), "mode": mode, "value": value}
         out = resized(x, channels_of(x), lambda h: h + top + bottom, lambda w: w + left + right)
         return single(node, "Pad", (name,), attributes, out)
+
+    @staticmethod
+    def _computed(node: gs.Node, name: str, x: EdgeFact, facts: Facts) -> Match:
+        """Pads that follow from shapes."""
+        for like in sources(node.inputs[1]):
+            fact = facts.edges.get(like, EdgeFact())
+            if fact.kind == "map" and like != name and centres(node, name, x, like, fact):
+                out = out_fact(x, channels_of(x), fact.height, fact.width)
+                return single(node, "PadLike", (name, like), {"value": value_of(node)}, out)
+        raise Refused("parameter-not-constant", "'pads' is computed by the graph, and not from the size of a map")
 
     @staticmethod
     def _spatial(node: gs.Node) -> tuple[int, int, int, int]:
@@ -52,6 +99,30 @@ class PadRule(OpRule):
 
 
 # --- NumPy definition ----------------------------------------------------------------------------------------------
+
+
+class PadLike(SiteOp):
+    """A map in the middle of the size of a second one, `value` around it; what is larger than that is cut off.
+
+    Before it stand half of the missing sites, rounded towards zero.
+    """
+
+    takes: ClassVar[tuple[str, ...]] = ("ticket", "ticket")
+    tickets: ClassVar[int] = 2
+    value: float = 0.0
+
+    def output_shape(self, shapes: list[tuple[int, ...]]) -> tuple[int, int]:
+        return shapes[1][0], shapes[1][1]
+
+    def taps(self, index: int, shape: tuple[int, ...], out: tuple[int, ...]) -> Taps:
+        if index == 1:  # of the second map only its size counts
+            return Taps(np.full((size, 1), -1) for size in out)
+        places = (np.arange(out[k]) - int((out[k] - shape[k]) / 2) for k in (0, 1))
+        return Taps(np.where((at >= 0) & (at < shape[k]), at, -1)[:, None] for k, at in enumerate(places))
+
+    def dense(self, maps: list[Map], constants: Sequence[Any]) -> Map:
+        taps = self.taps(0, maps[0].shape, self.output_shape([m.shape for m in maps]))
+        return tap(pad_once(maps[0], self.value), taps, 0, 0)
 
 
 class Pad(SiteOp):

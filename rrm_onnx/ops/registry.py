@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from rrm_onnx.ops.activation import ActivationRule
 from rrm_onnx.ops.arg_max import ArgMaxRule
 from rrm_onnx.ops.base import OpRule
+from rrm_onnx.ops.channel_reduce import ChannelReduceRule
 from rrm_onnx.ops.conv import ConvRule
 from rrm_onnx.ops.conv_transpose import ConvTransposeRule
 from rrm_onnx.ops.elementwise import BinaryRule
@@ -17,7 +18,7 @@ from rrm_onnx.ops.pad import PadRule
 from rrm_onnx.ops.pool import PoolRule
 from rrm_onnx.ops.resize import ResizeRule
 from rrm_onnx.ops.shape import ShapeRule
-from rrm_onnx.ops.shuffle import DepthToSpaceRule, GatherRule, SpaceToDepthRule
+from rrm_onnx.ops.shuffle import DepthToSpaceRule, GatherRule, ReshapeRule, SpaceToDepthRule
 from rrm_onnx.ops.softmax import SoftmaxRule
 from rrm_onnx.ops.views import ConcatRule, SliceRule, SplitRule
 
@@ -35,8 +36,10 @@ ALL: tuple[OpRule, ...] = (
     LayerNormRule(),
     LrnRule(),
     ArgMaxRule(),
+    ChannelReduceRule(),
     ResizeRule(),
     GatherRule(),
+    ReshapeRule(),
     SpaceToDepthRule(),
     DepthToSpaceRule(),
     PadRule(),

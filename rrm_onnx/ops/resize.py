@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -19,6 +19,7 @@ from rrm_onnx.ops.base import (
     Refused,
     attribute,
     channels_of,
+    constant,
     has_input,
     map_input,
     out_fact,
@@ -28,7 +29,8 @@ from rrm_onnx.ops.base import (
 )
 from rrm_onnx.ops.reference_base import Map, SiteOp
 from rrm_onnx.ops.reference_math import Taps
-from rrm_onnx.types import Attribute, Match
+from rrm_onnx.ops.trials import Shapes, evaluate, sources, trials
+from rrm_onnx.types import Attribute, EdgeFact, Match
 
 TRANSFORMS = ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners")
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
@@ -67,21 +69,50 @@ def modes(node: gs.Node, opset: int) -> dict[str, Attribute]:
     return {"mode": mode, "coordinate_transformation_mode": transform, "nearest_mode": rounding}
 
 
-class ResizeRule(OpRule):
-    """Resize, Upsample -> rrm.Resize.
+def wanted(node: gs.Node, shapes: Shapes, x: tuple[int, ...]) -> tuple[float, float] | None:
+    """Height and width that computed sizes come to, for maps of those shapes; x: the shape of the one resized."""
+    values = evaluate(node.inputs[3], shapes)
+    if values is None:
+        return None
+    size = spatial(node, [float(v) for v in values.ravel()], "sizes")
+    whole = "axes" in node.attrs or tuple(values[:2]) == x[:2]
+    return size if whole else None
 
-    Limits: height and width only; nearest or linear; constant scales or sizes; half_pixel, pytorch_half_pixel,
-    asymmetric or align_corners; no antialias, and the aspect ratio is not kept.
+
+def times(node: gs.Node, name: str, x: EdgeFact) -> int | None:
+    """The whole number that computed sizes are times those of the map itself."""
+    found = {wanted(node, {name: shape}, shape) or (0, 0): shape[2:] for (shape,) in trials(x)}
+    factors = {a / b for size, own in found.items() for a, b in zip(size, own, strict=True)}
+    factor = factors.pop() if len(factors) == 1 else 0
+    return int(factor) if factor >= 1 and factor % 1 == 0 else None
+
+
+def is_size_of(node: gs.Node, name: str, x: EdgeFact, like: str, fact: EdgeFact) -> bool:
+    """Whether computed sizes are height and width of the map `like`."""
+    return all(wanted(node, {name: a, like: b}, a) == b[2:] for a, b in trials(x, fact))
+
+
+class ResizeRule(OpRule):
+    """Resize, Upsample -> rrm.Resize; rrm.ResizeLike where the sizes are computed from the shape of another map.
+
+    Limits: height and width only; nearest or linear; scales or sizes that are constant, or sizes that are those of a
+    map, or a multiple of the input's; half_pixel, pytorch_half_pixel, asymmetric or align_corners; no antialias, and
+    the aspect ratio is not kept.
     """
 
-    makes = ("Resize",)
+    makes = ("Resize", "ResizeLike")
     op_types = ("Resize", "Upsample")
+
+    def becomes(self, op_type: str) -> tuple[str, ...]:
+        return self.makes if op_type == "Resize" else ("Resize",)
 
     def accept(self, node: gs.Node, facts: Facts) -> Match:
         name, x = map_input(node, 0, facts)
         attributes = modes(node, facts.opset)
         old = node.op == "Upsample" or facts.opset < 11
         scales = parameter(node, "scales", 1 if old else 2)
+        if not old and has_input(node, 3) and constant(node, 3) is None:
+            return self._computed(node, name, x, attributes, facts)
         sizes = None if old or not has_input(node, 3) else self._sizes(node)
         if sizes is not None:
             height, width = (int(v) for v in sizes)
@@ -97,6 +128,22 @@ class ResizeRule(OpRule):
         return single(node, "Resize", (name,), attributes, out)
 
     @staticmethod
+    def _computed(node: gs.Node, name: str, x: EdgeFact, attributes: dict[str, Attribute], facts: Facts) -> Match:
+        """Sizes that follow from shapes."""
+        sizes = node.inputs[3]
+        factor = times(node, name, x)
+        if factor is not None:
+            attributes |= {"scales": (float(factor), float(factor)), "sizes": ()}
+            out = resized(x, channels_of(x), lambda h: h * factor, lambda w: w * factor)
+            return single(node, "Resize", (name,), attributes, out)
+        for like in sources(sizes):
+            fact = facts.edges.get(like, EdgeFact())
+            if fact.kind == "map" and like != name and is_size_of(node, name, x, like, fact):
+                out = out_fact(x, channels_of(x), fact.height, fact.width)
+                return single(node, "ResizeLike", (name, like), attributes, out)
+        raise Refused("parameter-not-constant", "'sizes' is computed by the graph, and not the size of a map")
+
+    @staticmethod
     def _sizes(node: gs.Node) -> tuple[float, float] | None:
         values = parameter(node, "sizes", 3)
         return None if values is None or not values.size else spatial(node, [float(v) for v in values.ravel()], "sizes")
@@ -108,28 +155,28 @@ class ResizeRule(OpRule):
 HALF = np.float32(0.5)
 
 
-class Resize(SiteOp):
-    """ONNX's Resize of height and width, `nearest` or `linear`, by `scales` or by `sizes`.
+class ResizeLike(SiteOp):
+    """ONNX's Resize of height and width, `nearest` or `linear`, to the size of the second map.
 
     Coordinates are computed in float32, as ONNX Runtime does: which site is nearest depends on it.
     """
 
+    takes: ClassVar[tuple[str, ...]] = ("ticket", "ticket")
+    tickets: ClassVar[int] = 2
     mode: str
     coordinate_transformation_mode: str
     nearest_mode: str
-    scales: Sequence[float] = ()
-    sizes: Sequence[int] = ()
 
     def output_shape(self, shapes: list[tuple[int, ...]]) -> tuple[int, int]:
-        if len(self.sizes):
-            return int(self.sizes[0]), int(self.sizes[1])
-        return tuple(int(np.float32(s) * np.float32(n)) for s, n in zip(self.scales, shapes[0][:2], strict=True))  # type: ignore[return-value]
+        return shapes[1][0], shapes[1][1]
 
     def taps(self, index: int, shape: tuple[int, ...], out: tuple[int, ...]) -> Taps:
+        if index == 1:  # of the second map only its size counts
+            return Taps(np.full((size, 1), -1) for size in out)
         return Taps(self._weighted_taps(axis, shape[axis], out[axis])[0] for axis in (0, 1))
 
     def dense(self, maps: list[Map], constants: Sequence[Any]) -> Map:
-        size = self.output_shape([maps[0].shape])
+        size = self.output_shape([m.shape for m in maps])
         out = maps[0].astype(np.float64)
         for axis in (0, 1):
             at, weights = self._weighted_taps(axis, maps[0].shape[axis], size[axis])
@@ -148,8 +195,11 @@ class Resize(SiteOp):
         part = (x - low.astype(np.float32)).astype(np.float64)
         return np.stack([low, high], 1), np.stack([1 - part, part], 1)
 
+    def _scale(self, axis: int, size: int, out: int) -> Any:
+        return np.float32(out) / np.float32(size)
+
     def _coordinates(self, axis: int, size: int, out: int) -> Any:
-        scale = np.float32(self.scales[axis]) if len(self.scales) else np.float32(out) / np.float32(size)
+        scale = self._scale(axis, size, out)
         x = np.arange(out, dtype=np.float32)
         match self.coordinate_transformation_mode:
             case "half_pixel":
@@ -174,3 +224,23 @@ class Resize(SiteOp):
             case "ceil":
                 return np.ceil(x).astype(np.int64)
         raise ValueError(f"unknown nearest_mode {self.nearest_mode!r}")
+
+
+class Resize(ResizeLike):
+    """ONNX's Resize of height and width, `nearest` or `linear`, by `scales` or by `sizes`.
+
+    Coordinates are computed in float32, as ONNX Runtime does: which site is nearest depends on it.
+    """
+
+    takes: ClassVar[tuple[str, ...]] = ("ticket",)
+    tickets: ClassVar[int] = 1
+    scales: Sequence[float] = ()
+    sizes: Sequence[int] = ()
+
+    def output_shape(self, shapes: list[tuple[int, ...]]) -> tuple[int, int]:
+        if len(self.sizes):
+            return int(self.sizes[0]), int(self.sizes[1])
+        return tuple(int(np.float32(s) * np.float32(n)) for s, n in zip(self.scales, shapes[0][:2], strict=True))  # type: ignore[return-value]
+
+    def _scale(self, axis: int, size: int, out: int) -> Any:
+        return np.float32(self.scales[axis]) if len(self.scales) else super()._scale(axis, size, out)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
 
 from rrm_onnx.ops.base import (
     Facts,
@@ -22,8 +25,11 @@ from rrm_onnx.ops.base import (
 )
 from rrm_onnx.ops.reference_base import Map, SiteOp
 from rrm_onnx.ops.reference_math import Taps
+from rrm_onnx.ops.trials import Shapes, evaluate, picked_channels, trials
 from rrm_onnx.ops.views import channel_axis
-from rrm_onnx.types import Match
+from rrm_onnx.types import EdgeFact, Match
+
+LONGEST = 6  # nodes in a chain
 
 
 class GatherRule(OpRule):
@@ -53,6 +59,60 @@ class GatherRule(OpRule):
         if wrapped == tuple(range(first, stop)):  # a view, which copies nothing
             return single(node, "Slice", (name,), {"start": first, "end": stop}, out)
         return single(node, "ChannelGather", (name,), {"indices": wrapped}, out)
+
+
+class ReshapeRule(OpRule):
+    """Reshape -> rrm.ChannelGather, where it ends a chain of Reshapes and Transposes that moves whole channels, such as
+    the shuffle of ShuffleNet. Those of fixed sizes are a Gather by now (normalise/rearrange.py).
+
+    Limits: nothing else may read what lies within the chain; sizes are constant or computed from shapes.
+    """
+
+    makes = ("ChannelGather",)
+    op_types = ("Reshape",)
+
+    def accept(self, node: gs.Node, facts: Facts) -> Match:
+        chain = [node]
+        while len(chain) <= LONGEST:
+            x = chain[0].inputs[0]
+            fact = facts.edges.get(x.name, EdgeFact())
+            picked = moved_channels(chain, x.name, fact) if fact.kind == "map" and len(chain) > 1 else None
+            if picked is not None:
+                out = out_fact(fact, len(picked), fact.height, fact.width)
+                found = single(node, "ChannelGather", (x.name,), {"indices": picked}, out)
+                return replace(found, absorbed=tuple(n.name for n in chain[:-1]))
+            alone = len(x.outputs) == 1 and x.inputs and x.name not in facts.outputs
+            if not alone or x.inputs[0].op not in ("Reshape", "Transpose"):
+                break
+            chain.insert(0, x.inputs[0])
+        raise Refused("op-unsupported", "it does more than move whole channels")
+
+
+def moved_channels(chain: Sequence[gs.Node], name: str, fact: EdgeFact) -> tuple[int, ...] | None:
+    """The channels of the map `name` that a chain leaves, whatever the map's size; None where it leaves others."""
+    found = set()
+    for (shape,) in trials(fact):
+        source = np.arange(math.prod(shape)).reshape(shape)
+        array: NDArray[np.int64] | None = source
+        for node in chain:
+            array = None if array is None else moved(node, array, {name: shape})
+        picked = None if array is None else picked_channels(source, array)
+        found.add(None if picked is None else tuple(picked.tolist()))
+    return found.pop() if len(found) == 1 else None
+
+
+def moved(node: gs.Node, array: NDArray[np.int64], shapes: Shapes) -> NDArray[np.int64] | None:
+    """What a Reshape or Transpose makes of an array; None where it is not known, or does not fit."""
+    if node.op == "Transpose":
+        perm = list(attribute(node, "perm", range(array.ndim)[::-1]))
+        return array.transpose(perm) if len(perm) == array.ndim else None
+    sizes = evaluate(node.inputs[1], shapes)
+    if sizes is None or int(attribute(node, "allowzero", 0)):
+        return None
+    wanted = [array.shape[k] if v == 0 and k < array.ndim else int(v) for k, v in enumerate(sizes.ravel())]
+    rest = math.prod(v for v in wanted if v != -1)
+    fits = rest > 0 and (array.size % rest == 0 if wanted.count(-1) == 1 else array.size == rest)
+    return array.reshape(wanted) if fits else None
 
 
 class SpaceToDepthRule(OpRule):
