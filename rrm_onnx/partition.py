@@ -21,8 +21,13 @@ LEAST_MACS_PER_BORDER_FLOAT = 32
 # What may be handed back at a border: cheap for the dense side too, so that only the traffic counts.
 TRIMMED = {"Activation", "Binary", "BinaryConst", "Concat", "Slice"}
 
+# These name parts of other maps and keep none of their own.
+VIEWS = {"Concat", "Slice"}
+
 # Where a map's size is unknown, every map counts as one of this many sites: only ratios matter here.
 NOMINAL_SITES = 64 * 64
+
+FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,19 @@ def describe(names: Iterable[str], matches: Mapping[str, Match], uses: Uses, fac
     known = all(facts[t].sites is not None for t in (*enter, *leave))
     border = sum(elements(facts[t]) for t in (*enter, *leave)) if known else None
     macs = [m.macs for m in inside.values()]
-    return Region(nodes, enter, leave, None if None in macs else sum(v or 0 for v in macs), border)
+    state = state_bytes(inside.values(), enter, leave, facts)
+    return Region(nodes, enter, leave, None if None in macs else sum(v or 0 for v in macs), border, state)
+
+
+def state_bytes(
+    inside: Iterable[Match], enter: Iterable[str], leave: Iterable[str], facts: Mapping[str, EdgeFact]
+) -> int | None:
+    """What one stream keeps: the map of every node, at the borders once more in the layout of the outside."""
+    maps = [t for m in inside if m.emits and m.emits[-1].op not in VIEWS for t in m.outputs]
+    maps += [*enter, *enter, *leave]
+    if any(facts[t].sites is None for t in maps):
+        return None
+    return FLOAT_BYTES * sum(elements(facts[t]) for t in maps)
 
 
 def verdict(region: Region, matches: Mapping[str, Match], facts: Mapping[str, EdgeFact]) -> tuple[str, str] | None:

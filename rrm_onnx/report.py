@@ -12,9 +12,10 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from rrm_onnx.types import Plan, Refusal
+from rrm_onnx.types import Match, Plan, Refusal
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
+GLOBALS = ("GlobalAveragePool", "GlobalMaxPool")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Dense:
 
 @dataclass(frozen=True)
 class RegionReport:
-    """One region: its number of rrm nodes and what crosses its borders; None where a size is unknown."""
+    """One region: its number of rrm nodes, what crosses its borders, and about the bytes that one stream keeps (without
+    the sums that convolutions may keep under a tolerance); None where a size is unknown."""
 
     nodes: int
     convolutions: int
@@ -39,6 +41,18 @@ class RegionReport:
     exits: tuple[str, ...]
     macs: int | None
     border_elements: int | None
+    state_bytes: int | None
+
+
+@dataclass(frozen=True)
+class GlobalReport:
+    """A node whose output depends on every site of its input, as in a squeeze-and-excitation block: whatever reads it
+    changes at every site when it changes. gates: the convolutions behind it whose gates may hold it under a tolerance
+    (each a single site, so it costs nothing); empty where it reaches a map without one."""
+
+    node: str
+    op_type: str
+    gates: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,7 @@ class Report:
     regions: tuple[RegionReport, ...]
     dense: tuple[Dense, ...]
     unchanged: str | None = None
+    globals: tuple[GlobalReport, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -85,6 +100,7 @@ def report(
             r.exits,
             r.macs,
             r.border_elements,
+            r.state_bytes,
         )
         for r in plan.regions
     )
@@ -101,7 +117,30 @@ def report(
         regions=regions,
         dense=dense,
         unchanged=None if plan.regions else unchanged(dense),
+        globals=tuple(global_report(m, plan) for m in plan.matches.values() if m.emits and m.emits[-1].op in GLOBALS),
     )
+
+
+def global_report(node: Match, plan: Plan) -> GlobalReport:
+    """Follows a pooled vector up to the first convolutions."""
+    gates: dict[str, None] = {}
+    tensors, seen = list(node.outputs), set[str]()
+    while tensors:
+        tensor = tensors.pop(0)
+        for name, m in plan.matches.items():
+            if tensor not in m.inputs or name in seen:
+                continue
+            seen.add(name)
+            if m.is_convolution:
+                gates[name] = None
+            elif all(is_pooled(plan, t) for t in m.outputs):
+                tensors += m.outputs
+    return GlobalReport(node.node, node.op_type, tuple(gates))
+
+
+def is_pooled(plan: Plan, tensor: str) -> bool:
+    """Whether a tensor of a region has a single site."""
+    return any(m.facts[tensor].sites == 1 for m in plan.matches.values() if tensor in m.facts)
 
 
 def unchanged(dense: Sequence[Dense]) -> str:

@@ -148,7 +148,8 @@ class Region:
     """A connected part of the graph on resident tensors.
 
     `nodes` in graph order; `enters`, `exits`: tensors that cross the border; `border_elements`: floats that cross it
-    per batch row and frame, `macs` those inside; both None where a size is unknown.
+    per batch row and frame, `macs` those inside, `state_bytes` about what a stream's state takes; all None where a size
+    is unknown.
     """
 
     nodes: tuple[str, ...]
@@ -156,6 +157,7 @@ class Region:
     exits: tuple[str, ...]
     macs: int | None
     border_elements: int | None
+    state_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ def test_inspect_an_original(folder, capsys):
     answer = json.loads(out)
     assert answer["inputs"] == [{"name": "x", "type": "float", "shape": "1 x 3 x 64 x 64"}]
     assert answer["converted"] is False and answer["report"]["nodes_before"] == 5
+    (region,) = answer["report"]["regions"]
+    assert region["state_bytes"] > 4 * region["border_elements"] and answer["report"]["globals"] == []
+    assert "memory for each stream" in err and "k floats that cross" in err and "depend on every site" not in err
     assert "next: rrm-onnx convert model.onnx" in err and files(folder) == ["clip.mkv", "model.onnx"]
 
 

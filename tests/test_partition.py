@@ -12,7 +12,7 @@ from rrm_onnx.errors import ConvertError, LoadError
 from rrm_onnx.match import match
 from rrm_onnx.normalise.shapes import infer
 from rrm_onnx.partition import LEAST_MACS_PER_BORDER_FLOAT, partition
-from rrm_onnx.pipeline import convert
+from rrm_onnx.pipeline import convert, examine
 from rrm_onnx.types import Normalised, Plan
 
 
@@ -37,7 +37,17 @@ def test_one_region() -> None:
     assert region.nodes == ("conv_a", "conv_b") and region.enters == ("x",) and region.exits == ("y",)
     assert region.macs == 16 * 16 * (8 * 3 * 9 + 4 * 8 * 9)
     assert region.border_elements == 16 * 16 * (3 + 4)
+    # the picture and the answer in two layouts each, and the map between
+    assert region.state_bytes == 4 * 16 * 16 * (2 * 3 + 8 + 2 * 4)
     assert not found.refusals
+
+
+def test_views_keep_nothing() -> None:
+    net = Net()
+    a = heavy(net, net.input(), name="a")
+    net.output(heavy(net, net.add("Concat", a, a, axis=1), c=32, name="b"))
+    (region,) = plan(net.model()).regions
+    assert region.state_bytes == 4 * 16 * 16 * (2 * 3 + 16 + 2 * 16)
 
 
 def test_dense_node_divides() -> None:
@@ -160,3 +170,22 @@ def test_no_convolution() -> None:
 def test_no_convolution_and_streams() -> None:
     with pytest.raises(ConvertError, match="nothing to convert, so nothing would read the streams' inputs"):
         convert(no_convolution(), streams=True)
+
+
+# --- what depends on every site ---------------------------------------------------------------------------------------
+
+
+def test_a_squeeze_and_excitation_block_names_its_gates() -> None:
+    """And a pooled vector that meets a map without a convolution between has none."""
+    net = Net()
+    a = heavy(net, net.input(), name="a")
+    v = net.add("GlobalAveragePool", a, name="squeeze")
+    v = net.add("Sigmoid", net.conv(net.add("Relu", net.conv(v, 4, 16, k=1, name="less")), 16, 4, k=1, name="more"))
+    b = net.add("Mul", a, v)
+    c = net.add("Add", b, net.add("GlobalMaxPool", b, name="bare"))
+    net.output(heavy(net, c, c=16, name="b"))
+    found = examine(net.model()).globals
+    assert [(g.node, g.op_type, g.gates) for g in found] == [
+        ("squeeze", "GlobalAveragePool", ("less",)),
+        ("bare", "GlobalMaxPool", ()),
+    ]

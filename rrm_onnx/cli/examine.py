@@ -13,7 +13,7 @@ import onnx
 from rrm_onnx import doctor, yardstick
 from rrm_onnx.cli import shell
 from rrm_onnx.cli.options import ModelPath, input_shape_option, json_option, shape_words
-from rrm_onnx.cli.report import show_report
+from rrm_onnx.cli.report import show_globals, show_regions, show_report
 from rrm_onnx.load import is_converted
 
 
@@ -33,10 +33,14 @@ def inspect_command(model: pathlib.Path, shapes: dict[str, tuple[int, ...]] | No
         _show_gates(found["gates"])
         if report := found["report"]:
             show_report("how it was converted", report)
+            show_regions(report["regions"])
+            show_globals(report.get("globals", []))
         shell.next_command("rrm-onnx", "verify", placeholder=f"ORIGINAL {model} --clip CLIP")
     else:
         found = _original(model, shapes)
         show_report("what would be converted", found["report"])
+        show_regions(found["report"]["regions"])
+        show_globals(found["report"]["globals"])
         if found["report"]["regions"]:
             shell.next_command("rrm-onnx", "convert", model, *shape_words(shapes))
     if as_json:
