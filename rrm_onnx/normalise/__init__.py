@@ -17,6 +17,7 @@ from rrm_onnx.normalise.affine import fold_affine
 from rrm_onnx.normalise.arg_max import split_arg_max
 from rrm_onnx.normalise.focus import join_focus
 from rrm_onnx.normalise.fold import fold
+from rrm_onnx.normalise.foreign import around_foreign
 from rrm_onnx.normalise.forward import fold_forward
 from rrm_onnx.normalise.half import widen_weights
 from rrm_onnx.normalise.inputs import name_nodes, set_input_shapes, strip_initializers
@@ -60,7 +61,7 @@ def normalise(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] 
     strip_initializers(header)
     set_input_shapes(header, {} if input_shapes is None else input_shapes)
     name_nodes(header)
-    folded = fold(header)
+    folded = around_foreign(header, fold)
     name_nodes(folded)  # onnxruntime leaves the nodes of inlined functions without names
     graph = gs.import_onnx(infer(folded))
     opset = default_opset(model) or 0
