@@ -14,6 +14,7 @@ from rrm_onnx.errors import LoadError
 
 RRM_DOMAIN = "rrm"
 OLDEST_OPSET = 7  # before it, broadcasting and several operators had other meanings
+LARGEST = 2**31 - 2**20  # bytes of weights: a protobuf message has less than 2 GB, the graph included
 
 
 def load(model: str | os.PathLike[str] | onnx.ModelProto) -> onnx.ModelProto:
@@ -80,6 +81,10 @@ def refuse_unusable(model: onnx.ModelProto) -> None:
     """Refuse what parses, but cannot be worked on."""
     if is_converted(model):
         raise LoadError("the model is already converted", hint="convert the original model")
+    size = sum(len(t.raw_data) for t in model.graph.initializer)
+    if size > LARGEST:
+        hint = "split the model, and convert the part that works on images"
+        raise LoadError(f"the model has {size / 1e9:.1f} GB of weights, and one ONNX file holds 2 GB", hint=hint)
     if not model.graph.node:
         raise LoadError("the model's graph is empty", hint="export the model again")
     opset = default_opset(model)

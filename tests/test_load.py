@@ -122,3 +122,12 @@ def test_same_hash_from_file_and_memory(tmp_path: pathlib.Path) -> None:
     model = chain("Relu")
     onnx.save(model, tmp_path / "m.onnx")
     assert source_hash(load(tmp_path / "m.onnx")) == source_hash(load(model))
+
+
+def test_more_weights_than_a_file_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = chain("Relu")
+    weights = sum(len(t.raw_data) for t in model.graph.initializer)
+    monkeypatch.setattr("rrm_onnx.load.LARGEST", weights)
+    load(model)
+    monkeypatch.setattr("rrm_onnx.load.LARGEST", weights - 1)
+    assert "split the model" in (refused(model, "GB of weights, and one ONNX file holds 2 GB").hint or "")
