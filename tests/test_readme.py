@@ -71,9 +71,10 @@ def test_extras_and_options_and_links_exist(path, capsys):
     for command in ("convert", "verify", "bench", "inspect", "doctor", "demo"):
         assert main([command, "--help"]) == 0
         help_texts += capsys.readouterr().out
-    bench = (ROOT / "tests" / "bench" / "run_pairs.py").read_text(encoding="utf-8")
+    scripts = [ROOT / "tests" / "bench" / "run_pairs.py", ROOT / "tests" / "soak.py"]
+    ours = "".join(script.read_text(encoding="utf-8") for script in scripts)
     for option in re.findall(r"(?<![\w-])--[a-z][\w-]+", text):
-        assert option in help_texts or f'"{option}"' in bench, f"no such option: {option}"
+        assert option in help_texts or f'"{option}"' in ours, f"no such option: {option}"
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert link.startswith("https://") or (path.parent / link).exists(), f"no such file: {link}"
 
