@@ -390,6 +390,7 @@ def test_report() -> None:
     assert result.to_dict() == json.loads(result.to_json()) | {
         "regions": result.to_dict()["regions"],
         "dense": result.to_dict()["dense"],
+        "globals": (),
     }
 
 

@@ -15,6 +15,7 @@ from rrm_onnx.common import default_opset
 from rrm_onnx.normalise.activations import join_activations
 from rrm_onnx.normalise.affine import fold_affine
 from rrm_onnx.normalise.arg_max import split_arg_max
+from rrm_onnx.normalise.arithmetic import spell_out
 from rrm_onnx.normalise.focus import join_focus
 from rrm_onnx.normalise.fold import fold
 from rrm_onnx.normalise.foreign import around_foreign
@@ -39,6 +40,7 @@ STEPS = (
     join_focus,
     join_shuffles,
     join_layer_norms,
+    spell_out,
     join_activations,
     move_transposes,
     split_arg_max,
