@@ -37,7 +37,7 @@ WHOLE: dict[str, tuple[dict[str, int], int, int]] = {
     "odd/nanotrackv3_backbone_op14.onnx": ({}, 1, 1),
     "odd/road_seg_adas_nhwc_op11.onnx": ({}, 1, 1),
     "odd/unet_dynamo_op22.onnx": ({}, 1, 1),
-    "odd/mnist_cntk_op7.onnx": ({"Reshape": 1, "Gemm": 1}, 1, 1),
+    "odd/mnist_cntk_op7.onnx": ({"Flatten": 1}, 1, 1),
     "odd/squeezenet_fp16_caffe2_op7.onnx": ({"Cast": 2}, 1, 1),
     "odd/fsrcnn_fp16_op11.onnx": ({"Cast": 2}, 1, 1),
     "odd/rvm_recurrent_tfjs.onnx.xz": ({"Identity": 4}, 5, 6),

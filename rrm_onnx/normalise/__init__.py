@@ -19,6 +19,7 @@ from rrm_onnx.normalise.focus import join_focus
 from rrm_onnx.normalise.fold import fold
 from rrm_onnx.normalise.forward import fold_forward
 from rrm_onnx.normalise.half import widen_weights
+from rrm_onnx.normalise.heads import lift_heads
 from rrm_onnx.normalise.inputs import name_nodes, set_input_shapes, strip_initializers
 from rrm_onnx.normalise.layer_norm import join_layer_norms
 from rrm_onnx.normalise.layout import move_transposes
@@ -44,6 +45,7 @@ STEPS = (
     move_transposes,
     split_arg_max,
     turn_rows,
+    lift_heads,
     fold_affine,
     join_activations,
     lift_points,
