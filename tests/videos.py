@@ -39,7 +39,10 @@ def drawn(rng: np.random.Generator, value: onnx.ValueInfoProto, size: Sequence[i
 
 
 def plane(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The axes of height and width of a map: the two longest but for the batch; none for anything else."""
+    """The axes of height and width of a map: the two longest but for the batch; of a map of one dimension its length;
+    none for anything else."""
+    if len(shape) == 3:
+        return (2,)
     if len(shape) != 4:
         return ()
     return tuple(sorted(sorted(range(1, 4), key=lambda a: shape[a])[1:]))

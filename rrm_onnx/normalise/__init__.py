@@ -21,9 +21,11 @@ from rrm_onnx.normalise.fold import fold
 from rrm_onnx.normalise.foreign import around_foreign
 from rrm_onnx.normalise.forward import fold_forward
 from rrm_onnx.normalise.half import widen_weights
+from rrm_onnx.normalise.heads import lift_heads
 from rrm_onnx.normalise.inputs import name_nodes, set_input_shapes, strip_initializers
 from rrm_onnx.normalise.layer_norm import join_layer_norms
 from rrm_onnx.normalise.layout import move_transposes
+from rrm_onnx.normalise.lines import lift_lines
 from rrm_onnx.normalise.points import lift_points
 from rrm_onnx.normalise.rearrange import join_shuffles
 from rrm_onnx.normalise.rows import turn_rows
@@ -36,6 +38,7 @@ from rrm_onnx.types import Normalised
 # one node, not past its parts, and what is folded into convolutions may leave others.
 STEPS = (
     widen_weights,
+    lift_lines,
     respell,
     join_focus,
     join_shuffles,
@@ -45,6 +48,7 @@ STEPS = (
     move_transposes,
     split_arg_max,
     turn_rows,
+    lift_heads,
     fold_affine,
     join_activations,
     lift_points,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -100,6 +102,33 @@ def half() -> onnx.ModelProto:
     return b.model()
 
 
+def conv1d() -> onnx.ModelProto:
+    """Sound: a strided encoder, dilated layers with gates and shortcuts, a decoder; [N, C, L] throughout."""
+    b = Layers(13)
+
+    def conv(x: str, m: int, k: int, pads: tuple[int, int] = (0, 0), group: int = 1, **more: Any) -> str:
+        c = b.channels[x]
+        w = b.const(b.rng.normal(0, (group / (c * k)) ** 0.5, (m, c // group, k)))
+        bias = b.const(b.rng.normal(0, 0.1, m))
+        y = b.add("Conv", x, w, bias, kernel_shape=[k], pads=list(pads), group=group, **more)
+        b.channels[y] = m
+        return y
+
+    x = b.add("PRelu", conv(b.picture(shape=("n", 1, "samples")), 16, 8, (2, 2), strides=[4]), b.const([[0.2]] * 16))
+    x = skip = b.add("MaxPool", x, kernel_shape=[3], strides=[2], pads=[1, 1])
+    for d in (1, 2):
+        y = b.add("Pad", x, b.i64(0, 0, 2 * d, 0, 0, 0), b.const(0.0))
+        y = b.norm(conv(y, 32, 3, dilations=[d]))
+        left, right = b.split(y, 16, 16)
+        y = b.add("Mul", b.add("Tanh", left), b.add("Sigmoid", right))
+        x = b.add("Add", b.add("Mul", conv(conv(y, 16, 3, (1, 1), 16), 16, 1), b.const([[0.5]] * 16)), x)
+    x = conv(b.joined(x, skip), 16, 1)
+    b.output(x)
+    w = b.const(b.rng.normal(0, 0.2, (16, 2, 8)))
+    b.output(b.add("ConvTranspose", b.add("Relu", x), w, kernel_shape=[8], strides=[4], pads=[2, 2]))
+    return b.model()
+
+
 STRUCTURES = [
     Family("two inputs", two_inputs, "shared weights, four outputs at different depths"),
     Family("fan out and join", fan_out, "dense operators between regions"),
@@ -109,4 +138,5 @@ STRUCTURES = [
     Family("Upsample", old_upsampling, "opset 9"),
     Family("float16", half, "weights, inputs and outputs in float16"),
     Family("super resolution", pixel_shuffle, "channels to space, as an operator and spelled out"),
+    Family("conv1d", conv1d, "one dimension: [N, C, L]", sizes=({"x": (1, 1, 512)}, {"x": (2, 1, 300)})),
 ]
