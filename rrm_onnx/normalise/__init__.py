@@ -18,7 +18,6 @@ from rrm_onnx.normalise.arg_max import split_arg_max
 from rrm_onnx.normalise.arithmetic import spell_out
 from rrm_onnx.normalise.focus import join_focus
 from rrm_onnx.normalise.fold import fold
-from rrm_onnx.normalise.foreign import around_foreign
 from rrm_onnx.normalise.forward import fold_forward
 from rrm_onnx.normalise.half import widen_weights
 from rrm_onnx.normalise.heads import lift_heads
@@ -67,7 +66,7 @@ def normalise(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] 
     strip_initializers(header)
     set_input_shapes(header, {} if input_shapes is None else input_shapes)
     name_nodes(header)
-    folded = around_foreign(header, fold)
+    folded = fold(header)
     name_nodes(folded)  # onnxruntime leaves the nodes of inlined functions without names
     graph = gs.import_onnx(infer(folded))
     opset = default_opset(model) or 0
