@@ -67,8 +67,11 @@ def with_absorbed(decision: Decision, decisions: Mapping[str, Decision]) -> Deci
     """The decision, or the user's wish for a node that it would absorb. `decisions`: those on the nodes before, which
     were refused for themselves."""
     for name in decision.absorbed if isinstance(decision, Match) else ():
-        before = decisions[name]
-        if isinstance(before, Refusal) and before.code == "skipped":
+        before = decisions.get(name)
+        if not isinstance(before, Refusal):  # it works on resident tensors itself, or is a part of such a node
+            reason = f"'{name}', which it would be one with, is taken already"
+            return Refusal("op-unsupported", decision.node, decision.op_type, reason)
+        if before.code == "skipped":
             return Refusal(
                 "skipped", decision.node, decision.op_type, f"'{name}', a part of it, is left dense as asked"
             )

@@ -50,3 +50,15 @@ def test_other_tensors_stay() -> None:
     y = net.conv(net.input(), 16, k=7)
     net.output(net.add("Selu", net.add("Flatten", net.add("GlobalAveragePool", y))))
     assert "Selu" in dense_ops(rrm_onnx.convert(net.model()))
+
+
+@needs_library
+def test_sums_that_broadcast_stay() -> None:
+    net = Net(opset=18)
+    x = net.conv(net.input(), 16, k=7)
+    net.output(net.add("Sum", net.const(np.ones((1, 16, 1, 16))), x, net.add("Relu", x)))
+    model = net.model()
+    converted = rrm_onnx.convert(model)
+    assert "Sum" in dense_ops(converted)
+    x = np.random.default_rng(3).normal(size=(1, 3, 16, 16)).astype(np.float32)
+    np.testing.assert_allclose(Native(converted).run([x])[0], Plain(model).run([x])[0], rtol=1e-4, atol=1e-5)

@@ -169,3 +169,13 @@ def test_a_long_line_is_a_region() -> None:
     net.output(line(net, x, 32, 32, out="y"))
     report = pipeline.examine(net.model())
     assert len(report.regions) == 1 and report.macs_inside == report.macs_total
+
+
+def test_constant_channels_are_joined() -> None:
+    """Positions beside what was computed: the constant becomes a map of height 1 too."""
+    net = Net()
+    x = line(net, net.input(shape=(1, 3, 14)), 8, 3, pads=[1, 1])
+    x = net.add("Concat", x, net.const(net.rng.normal(0, 1, (1, 2, 14))), axis=1)
+    net.output(line(net, x, 4, 10, pads=[1, 1], out="y"))
+    found = same_function(net.model())
+    assert pairs(found) == (1, 1) and found["Conv"] == 2

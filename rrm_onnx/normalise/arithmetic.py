@@ -43,6 +43,8 @@ def spell_out(graph: gs.Graph, opset: int) -> None:
         spell = SPELLINGS.get(node.op)
         if spell is None or not node.outputs or not all(is_map(t) for t in (*node.inputs, node.outputs[0])):
             continue
+        if any(list(t.shape) != list(node.outputs[0].shape) for t in node.inputs):
+            continue  # Sum and Mean may broadcast: the sizes between are not those of the result
         spell(Steps(graph, node), node)
 
 

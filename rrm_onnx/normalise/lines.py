@@ -143,7 +143,7 @@ class Lift:
         values = values_of(tensor)
         if values is None:
             return tensor
-        if (node.op in CONVOLUTIONS and index == 1) or (node.op in BROADCAST and values.ndim > 1):
+        if (node.op in CONVOLUTIONS and index == 1) or (node.op in (*BROADCAST, "Concat") and values.ndim > 1):
             wide = np.expand_dims(values, -2)
         elif node.op == "Pad" and index == 1:
             wide = np.array(widened_pads(values.ravel()), np.int64)

@@ -78,7 +78,7 @@ def dense_layer(node: gs.Node) -> tuple[NDArray[np.float32], NDArray[np.float32]
     if len(node.inputs) < 3 or node.inputs[2].is_empty():
         return weight, np.zeros(weight.shape[0], np.float32)
     bias = values_of(node.inputs[2])
-    if bias is None or bias.size not in (1, weight.shape[0]):
+    if bias is None or not (bias.size == 1 or bias.size == weight.shape[0] == bias.shape[-1]):
         return None
     full = np.broadcast_to(np.float32(node.attrs.get("beta", 1.0)) * bias.reshape(-1), weight.shape[:1])
     return weight, np.ascontiguousarray(full)

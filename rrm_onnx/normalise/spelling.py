@@ -71,7 +71,7 @@ def clip(graph: gs.Graph, node: gs.Node, opset: int) -> None:
 def merge_clips(graph: gs.Graph, node: gs.Node, opset: int) -> None:
     """Clip of a Clip (or of a Relu) that nothing else reads -> one Clip."""
     first = producer(node.inputs[0])
-    if first is None or first.inputs[0].dtype != np.float32:
+    if first is None or first.op not in ("Clip", "Relu") or first.inputs[0].dtype != np.float32:
         return
     outer, inner = clip_range(node), clip_range(first)
     if outer is None or inner is None or not is_sole_reader(graph, node, first.outputs[0]):

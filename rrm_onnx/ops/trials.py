@@ -55,7 +55,12 @@ def evaluate(tensor: gs.Tensor, shapes: Shapes, depth: int = DEEPEST) -> NDArray
     inputs = [None if t.is_empty() else evaluate(t, shapes, depth - 1) for t in node.inputs]
     if any(v is None and not t.is_empty() for v, t in zip(inputs, node.inputs, strict=True)):
         return None
-    return computed(node, [v for v in inputs if v is not None])
+    if any(v is None for v in inputs[:-1]):  # what stands behind an absent input would be taken for it
+        return None
+    try:
+        return computed(node, [v for v in inputs if v is not None])
+    except (ValueError, IndexError):  # arithmetic over more axes than is followed here
+        return None
 
 
 def shape_of(node: gs.Node, shapes: Shapes) -> NDArray[Any] | None:
