@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx.reference
 import pytest
-from cases import Case, draw
+from case import Case, draw
 from onnx import TensorProto, helper, numpy_helper
 
 from rrm_onnx import runtime

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from cases import Case
+from case import Case
 from native import case_model, constants_of
 from onnx import TensorProto, helper
 

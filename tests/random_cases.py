@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from case import CHANGES, Case
 from cases import (
     ACTIVATIONS,
-    CHANGES,
-    Case,
     activation,
     binary,
     binary_const,

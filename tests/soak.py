@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import dataclasses
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -23,9 +22,7 @@ import onnx
 from native import Native, Plain
 from random_graphs import Choose, random_frames, random_graph
 
-from rrm_onnx import partition, pipeline
-from rrm_onnx.match import match
-from rrm_onnx.types import Options
+from rrm_onnx.bench.operators import convert
 
 FRAMES = 6
 CLOSE = 1e-4
@@ -41,13 +38,6 @@ def same(got: list[np.ndarray], want: list[np.ndarray]) -> bool:
     return len(got) == len(want) and all(
         a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in zip(got, want, strict=True)
     )
-
-
-def convert(model: onnx.ModelProto, **options: Any) -> onnx.ModelProto:
-    """As rrm_onnx.convert, but also regions that are not worth their borders."""
-    planned = pipeline.decide(model, Options(**options))
-    plan = partition.everything(planned.normal.graph, match(planned.normal))
-    return pipeline.write(dataclasses.replace(planned, plan=plan)).model
 
 
 def check(model: onnx.ModelProto, frames: Iterable[np.ndarray]) -> onnx.ModelProto:

@@ -14,8 +14,7 @@ from onnx import TensorProto, helper
 
 from rrm_onnx.common import source_hash
 from rrm_onnx.errors import ThresholdsError
-from rrm_onnx.pipeline import convert, run
-from rrm_onnx.types import Options
+from rrm_onnx.pipeline import convert
 
 ort = pytest.importorskip("onnxruntime")
 
@@ -373,29 +372,3 @@ class TestGates:
             path.write_text(text)
             with pytest.raises(ThresholdsError, match=part):
                 convert(self.model, thresholds=path)
-
-
-def test_report() -> None:
-    net = Net()
-    t = net.add("Hardmax", heavy(net, net.input(), name="a"), axis=1, name="soft")
-    net.output(net.add("Relu", heavy(net, t, 4, 16, name="b"), name="relu"))
-    result = run(net.model(), Options(tolerance=0.02, skip=("a",))).report
-    assert (result.nodes_before, result.nodes_simplified, result.nodes_converted, result.nodes_dense) == (4, 4, 2, 2)
-    assert result.macs_total == 256 * 49 * (16 * 3 + 4 * 16) and result.macs_inside == 256 * 49 * 4 * 16
-    assert result.tolerance == 0.02
-    assert [(d.op_type, d.code, d.count, d.nodes) for d in result.dense] == [
-        ("Conv", "skipped", 1, ("a",)),
-        ("Hardmax", "op-unsupported", 1, ("soft",)),
-    ]
-    assert result.to_dict() == json.loads(result.to_json()) | {
-        "regions": result.to_dict()["regions"],
-        "dense": result.to_dict()["dense"],
-        "globals": (),
-    }
-
-
-def test_report_without_sizes() -> None:
-    result = run(chain("Relu", shape=("N", 3, "H", "W"))).report
-    assert result.macs_inside is None and result.macs_total is None
-    fixed = run(chain("Relu", shape=("N", 3, "H", "W")), Options(input_shapes={"x": (2, 3, 8, 8)})).report
-    assert fixed.macs_inside == fixed.macs_total == 64 * 9 * (8 * 3 + 4 * 8)

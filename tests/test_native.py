@@ -15,7 +15,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cases import CASES, Case, changed, conv, frames
+from case import Case, changed, frames
+from cases import CASES, conv
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from native import (

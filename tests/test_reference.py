@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import CASES, Case, changed, conv, frames
+from case import Case, changed, frames
+from cases import CASES, conv
 from hypothesis import given
 from hypothesis import strategies as st
 from native import Plain, Reference, assert_close, assert_same_bits, rrm_model

@@ -14,7 +14,7 @@ from typing import Any
 import hypothesis
 import numpy as np
 import onnx
-from cases import changed, draw
+from case import changed, draw
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from native import Native, Plain, Reference, assert_same_bits, needs_library

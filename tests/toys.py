@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from cases import Case, frames
+from case import Case, frames
 from onnx import TensorProto, helper, numpy_helper
 from plain import Builder
 

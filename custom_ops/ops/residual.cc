@@ -55,6 +55,7 @@ struct Residual::Sums final : Extra {
   std::atomic<int64_t> macs{0};  // that were added in this run
 
   int64_t bytes() const override { return rows.bytes() + good.bytes(); }
+  float* row(const Run& r) { return rows.data() + (static_cast<int64_t>(r.y) * good.width() + r.x) * stride; }
   void begin(const MapShape& shape, int32_t floats) {
     stride = floats;
     rows.resize(static_cast<int64_t>(shape.height) * shape.width * stride);
@@ -313,10 +314,10 @@ Block Residual::broken_sites(const Block& block, const float* rows, std::vector<
 }
 
 void Residual::copy(const SiteState& state, const Block& block, float* out) const {
-  const Sums& sums = sums_of(state);
+  Sums& sums = sums_of(state);
   const size_t bytes = static_cast<size_t>(out_) * sizeof(float);
   for (const Run& r : block.runs) {
-    const float* row = sums.rows.data() + (static_cast<int64_t>(r.y) * sums.good.width() + r.x) * sums.stride;
+    const float* row = sums.row(r);
     if (sums.stride == out_) {
       std::memcpy(out, row, bytes * r.n);
       out += static_cast<int64_t>(r.n) * out_;
@@ -330,7 +331,7 @@ void Residual::keep(const SiteState& state, const Block& block, const float* row
   Sums& sums = sums_of(state);
   const size_t bytes = static_cast<size_t>(out_) * sizeof(float);
   for (const Run& r : block.runs) {
-    float* row = sums.rows.data() + (static_cast<int64_t>(r.y) * sums.good.width() + r.x) * sums.stride;
+    float* row = sums.row(r);
     for (int32_t m = 0; m < r.n; ++m, row += sums.stride, rows += out_) std::memcpy(row, rows, bytes);
   }
 }

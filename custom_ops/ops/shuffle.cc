@@ -3,13 +3,14 @@
 
 #include "ops/factories.h"
 #include "ops/geometry.h"
+#include "ops/row_node.h"
 
 namespace rrm {
 namespace {
 
-class Gather final : public SiteNode {
+class Gather final : public RowNode {
  public:
-  Gather(const Attributes& attributes, const Kernels& kernels) : SiteNode(attributes, kernels, 1) {
+  Gather(const Attributes& attributes, const Kernels& kernels) : RowNode(attributes, kernels) {
     for (int64_t i : attributes.integers("indices")) indices_.push_back(static_cast<int32_t>(i));
   }
 
@@ -21,26 +22,13 @@ class Gather final : public SiteNode {
     return {in[0].height, in[0].width, static_cast<int32_t>(indices_.size())};
   }
 
-  bool reach(size_t, const MapInput&, const ChangeMap& changed, const MapShape&, ChangeMap& out) const override {
-    reach_same(changed, out);
-    return true;
+  void apply(const RowArgs& args) const override {
+    const auto n = static_cast<int32_t>(indices_.size());
+    kernels_.gather_channels(args.rows, args.row_stride, args.sites, indices_.data(), n, args.out, n);
   }
 
-  void rows(std::span<const MapInput> in, const MapShape& shape, const SiteState&, const Block& block, Scratch& scratch,
-            float* out) const override {
-    for (const Run& r : block.runs) {
-      const int64_t site = static_cast<int64_t>(r.y) * shape.width + r.x;
-      const float* rows = nullptr;
-      if (in[0].whole()) {
-        rows = in[0].row(in[0].pieces[0], site);
-      } else {
-        scratch.temp.grow(static_cast<int64_t>(r.n) * in[0].channels);
-        in[0].copy_rows(site, r.n, scratch.temp.data());
-        rows = scratch.temp.data();
-      }
-      kernels_.gather_channels(rows, in[0].channels, r.n, indices_.data(), shape.channels, out, shape.channels);
-      out += static_cast<int64_t>(r.n) * shape.channels;
-    }
+  double nanoseconds_per_site(std::span<const MapInput> in, const MapShape& shape) const override {
+    return SiteNode::nanoseconds_per_site(in, shape);  // it moves values, and computes none
   }
 
  private:

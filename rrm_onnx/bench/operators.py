@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from rrm_onnx import partition
-from rrm_onnx.common import did_you_mean, source_hash
-from rrm_onnx.emit import emit
+from rrm_onnx import partition, pipeline
+from rrm_onnx.common import did_you_mean
 from rrm_onnx.errors import RrmError
-from rrm_onnx.load import load
 from rrm_onnx.match import match
-from rrm_onnx.normalise import normalise
-from rrm_onnx.thresholds import gates
+from rrm_onnx.types import Options
 
 OPSET, IR_VERSION = 17, 8
 RESNET = "resnet50"
@@ -145,12 +141,8 @@ def model_of(case: Case, behind: bool = False) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-def convert(
-    model: onnx.ModelProto, tolerance: float = 0, thresholds: Mapping[str, Any] | None = None
-) -> onnx.ModelProto:
-    """As rrm_onnx.convert, but also where a region of this one operator would not be worth its borders."""
-    source = load(model)
-    digest = source_hash(source)
-    normal = normalise(source, None)
-    plan = partition.everything(normal.graph, match(normal))
-    return emit(normal, plan, gates(tolerance, thresholds, digest), False, digest)
+def convert(model: onnx.ModelProto, tolerance: float = 0, **options: Any) -> onnx.ModelProto:
+    """As rrm_onnx.convert, but also where a region would not be worth its borders. options: those of types.Options."""
+    planned = pipeline.decide(model, Options(tolerance, **options))
+    plan = partition.everything(planned.normal.graph, match(planned.normal))
+    return pipeline.write(dataclasses.replace(planned, plan=plan)).model

@@ -24,7 +24,7 @@ from rrm_onnx.ops.base import (
 )
 from rrm_onnx.ops.reference_base import Map, SiteOp
 from rrm_onnx.ops.reference_math import Taps, pad_once, tap
-from rrm_onnx.ops.trials import evaluate, sources, trials
+from rrm_onnx.ops.trials import evaluate, size_giver, trials
 from rrm_onnx.types import Attribute, EdgeFact, Match
 
 
@@ -74,12 +74,12 @@ class PadRule(OpRule):
     @staticmethod
     def _computed(node: gs.Node, name: str, x: EdgeFact, facts: Facts) -> Match:
         """Pads that follow from shapes."""
-        for like in sources(node.inputs[1]):
-            fact = facts.edges.get(like, EdgeFact())
-            if fact.kind == "map" and like != name and centres(node, name, x, like, fact):
-                out = out_fact(x, channels_of(x), fact.height, fact.width)
-                return single(node, "PadLike", (name, like), {"value": value_of(node)}, out)
-        raise Refused("parameter-not-constant", "'pads' is computed by the graph, and not from the size of a map")
+        found = size_giver(node.inputs[1], name, facts.edges, lambda like, fact: centres(node, name, x, like, fact))
+        if found is None:
+            raise Refused("parameter-not-constant", "'pads' is computed by the graph, and not from the size of a map")
+        like, fact = found
+        out = out_fact(x, channels_of(x), fact.height, fact.width)
+        return single(node, "PadLike", (name, like), {"value": value_of(node)}, out)
 
     @staticmethod
     def _spatial(node: gs.Node) -> tuple[int, int, int, int]:

@@ -29,7 +29,7 @@ from rrm_onnx.ops.base import (
 )
 from rrm_onnx.ops.reference_base import Map, SiteOp
 from rrm_onnx.ops.reference_math import Taps
-from rrm_onnx.ops.trials import Shapes, evaluate, sources, trials
+from rrm_onnx.ops.trials import Shapes, evaluate, size_giver, trials
 from rrm_onnx.types import Attribute, EdgeFact, Match
 
 TRANSFORMS = ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners")
@@ -136,12 +136,12 @@ class ResizeRule(OpRule):
             attributes |= {"scales": (float(factor), float(factor)), "sizes": ()}
             out = resized(x, channels_of(x), lambda h: h * factor, lambda w: w * factor)
             return single(node, "Resize", (name,), attributes, out)
-        for like in sources(sizes):
-            fact = facts.edges.get(like, EdgeFact())
-            if fact.kind == "map" and like != name and is_size_of(node, name, x, like, fact):
-                out = out_fact(x, channels_of(x), fact.height, fact.width)
-                return single(node, "ResizeLike", (name, like), attributes, out)
-        raise Refused("parameter-not-constant", "'sizes' is computed by the graph, and not the size of a map")
+        found = size_giver(sizes, name, facts.edges, lambda like, fact: is_size_of(node, name, x, like, fact))
+        if found is None:
+            raise Refused("parameter-not-constant", "'sizes' is computed by the graph, and not the size of a map")
+        like, fact = found
+        out = out_fact(x, channels_of(x), fact.height, fact.width)
+        return single(node, "ResizeLike", (name, like), attributes, out)
 
     @staticmethod
     def _sizes(node: gs.Node) -> tuple[float, float] | None:

@@ -43,6 +43,17 @@ def sources(tensor: gs.Tensor, depth: int = DEEPEST) -> dict[str, None]:
     return {name: None for t in node.inputs for name in sources(t, depth - 1)}
 
 
+def size_giver(
+    tensor: gs.Tensor, own: str, edges: Mapping[str, EdgeFact], fits: Callable[[str, EdgeFact], bool]
+) -> tuple[str, EdgeFact] | None:
+    """The first map but `own` whose Shape a tensor is computed from and that `fits`, with its fact."""
+    for like in sources(tensor):
+        fact = edges.get(like, EdgeFact())
+        if fact.kind == "map" and like != own and fits(like, fact):
+            return like, fact
+    return None
+
+
 def evaluate(tensor: gs.Tensor, shapes: Shapes, depth: int = DEEPEST) -> NDArray[Any] | None:
     """The values of a tensor that follow from the shapes of some maps; None where it is not known how."""
     if isinstance(tensor, gs.Constant):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import onnx
 
 from families.layers import Family, Layers, Sizes
@@ -14,17 +16,23 @@ def double(b: Layers, x: str, m: int) -> str:
     return b.layer(b.layer(x, m), m)
 
 
-def unet() -> onnx.ModelProto:
-    b = Layers(13)
+def u_shaped(b: Layers, bottom: int, grown: Callable[[str, int, str], str]) -> str:
+    """grown(x, channels, skip): x at twice its size, to be joined with `skip`."""
     x = b.picture(shape=("n", 3, "h", "w"))
     skips = []
     for m in (8, 16):
         x = double(b, x, m)
         skips.append(x)
         x = b.max_pool(x)
-    x = double(b, x, 32)
+    x = double(b, x, bottom)
     for m, skip in ((16, skips[1]), (8, skips[0])):
-        x = double(b, b.joined(skip, b.up(x, m)), m)
+        x = double(b, b.joined(skip, grown(x, m, skip)), m)
+    return x
+
+
+def unet() -> onnx.ModelProto:
+    b = Layers(13)
+    x = u_shaped(b, 32, lambda x, m, skip: b.up(x, m))
     b.output(b.add("Sigmoid", b.cv(x, 1, 1)))
     return b.model()
 
@@ -46,16 +54,8 @@ def fitted(b: Layers, x: str, like: str) -> str:
 def unet_resized() -> onnx.ModelProto:
     """Maps enlarged by interpolation and padded to fit, both by computed sizes."""
     b = Layers(13)
-    x = b.picture(shape=("n", 3, "h", "w"))
-    skips = []
-    for m in (8, 16):
-        x = double(b, x, m)
-        skips.append(x)
-        x = b.max_pool(x)
-    x = double(b, x, 16)
-    for m, skip in ((16, skips[1]), (8, skips[0])):
-        grown = b.grow(x, mode="linear", coordinate_transformation_mode="align_corners")
-        x = double(b, b.joined(skip, fitted(b, grown, skip)), m)
+    corners = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
+    x = u_shaped(b, 16, lambda x, m, skip: fitted(b, b.grow(x, **corners), skip))
     b.output(b.cv(x, 3, 1))
     return b.model()
 
