@@ -79,7 +79,7 @@ def register_group(session_options: onnxruntime.SessionOptions) -> int:
 
 
 def query(request: str) -> dict[str, Any]:
-    """Ask the library: `version`, `isa`, `group`, `stats N`, `reset_stats N`, `reset N` (N: a group id).
+    """Ask the library: `version`, `isa`, `group`, `stats N`, `reset_stats N`, `reset N`, `phases N 0|1` (N: a group).
 
     RrmError when the library does not know the request or the group.
     """

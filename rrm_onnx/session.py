@@ -50,15 +50,27 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc]
         """What the nodes did since the session was made or `reset_stats` was called.
 
         {"nodes": [{"name", "op", "streams", "runs", "keyframes", "sites", "active", "changed", "macs_dense",
-        "macs_done", "macs_added", "ns", "state_bytes", "output_bytes", "weight_bytes", "threshold", "scale"}, ...]},
-        in the order of the graph.
+        "macs_done", "macs_added", "swept_bytes", "ns", "state_bytes", "output_bytes", "weight_bytes", "threshold",
+        "scale", "phases"}, ...]}, in the order of the graph.
 
         `runs`, `keyframes` and `ns` (nanoseconds) sum over all runs; sites and multiply-accumulates only over those
         that were no keyframes, so that `macs_done / macs_dense` is the share of the work that is left; `macs_added`
-        are those of `macs_done` that added changes to kept sums. `state_bytes` is held now, `output_bytes` of it in
-        the rows of layers; `weight_bytes` is a convolution's own copy of its weights.
+        are those of `macs_done` that added changes to kept sums. `swept_bytes` were read or written whatever changed:
+        pictures compared, outputs copied, a bit a site cleared and searched. `phases`: see `time_phases`.
+        `state_bytes` is held now, `output_bytes` of it in the rows of layers; `weight_bytes` is a convolution's own
+        copy of its weights.
         """
         return runtime.query(f"stats {self._rrm_group}")
+
+    def time_phases(self, on: bool = True) -> None:
+        """Time what the nodes do from now on, phase by phase, in the `phases` of `stats`: nanoseconds, summed over the
+        threads. It costs a few percent.
+
+        `tickets`: read, checked, written; `track`: which sites are active, cut into blocks; `pointers`: addresses of
+        rows; `gemm`: matrix products; `kernel`: what other operators compute; `epilogue`: addend and activation;
+        `gate`: rows compared with those held, and stored; `copy`: outputs; `wait`: for other threads.
+        """
+        runtime.query(f"phases {self._rrm_group} {int(on)}")
 
     def reset_stats(self) -> None:
         """Start the counts of `stats` anew; the state stays."""

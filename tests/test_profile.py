@@ -31,6 +31,7 @@ def result(nodes: list[dict], seconds: float = 1e-3) -> Result:
 
 def node(name: str, op: str, ns: int, **more: int) -> dict:
     rest = dict.fromkeys(("sites", "active", "changed", "macs_dense", "macs_done", "macs_added", "state_bytes"), 0)
+    rest |= {"swept_bytes": 0, "phases": {}}
     rest["output_bytes"] = more.get("state_bytes", 0)
     return {"name": name, "op": op, "ns": ns, **rest, **more}
 
@@ -108,6 +109,42 @@ def test_a_real_profile(library, converted):
     assert all(n["runs"] == 5 for n in found.nodes)  # not the first
 
 
+def test_phases_are_where_the_time_goes(library, converted):
+    """One thread: the phases of a node are its time, but for what lies between reading one clock and the other."""
+    off = bench.compare(cnn(), converted, feeds(6), threads=1)
+    assert not any(ns for n in off.nodes for ns in n["phases"].values())
+    found = bench.compare(cnn(), converted, feeds(6), threads=1, phases=True)
+    profile = lines(found, converted, BEST)
+    for line in profile[:-1]:
+        assert 0.8 * line.us < sum(line.phases.values()) <= 1.01 * line.us, line
+    spent = {line.op: {name for name, us in line.phases.items() if us > 0} for line in profile[:-1]}
+    assert {"tickets", "track", "pointers", "gemm", "epilogue", "gate"} <= spent["Conv"]
+    assert "gate" in spent["Enter"] and "copy" in spent["Exit"] and not spent["Exit"] & {"gemm", "gate"}
+
+
+def test_phases_of_several_threads(library):
+    """Work that is shared out counts on each thread; the first one waits for the others."""
+    model, rng = cnn(size=256), np.random.default_rng(0)
+    noise = [{"x": rng.random((1, 3, 256, 256), np.float32)} for _ in range(4)]
+    found = bench.compare(model, rrm_onnx.convert(model), noise, threads=2, phases=True)
+    wait = sum(n["phases"]["wait"] for n in found.nodes)
+    assert wait > 0 and sum(sum(n["phases"].values()) for n in found.nodes) > 0.8 * sum(n["ns"] for n in found.nodes)
+
+
+def test_what_is_touched_whatever_changed(library, converted):
+    """Enter reads the picture and what it holds, Exit reads and writes the map, a layer clears and searches bits."""
+    frame = feeds(1)[0]
+    (name, x), *_ = frame.items()
+    found = bench.compare(cnn(), converted, [frame, {name: x + 1}, {name: x + 2}], threads=1)
+    swept = {n["op"]: n["swept_bytes"] / 2 for n in found.nodes}
+    assert swept["Enter"] == 2 * x.nbytes
+    out = found.nodes[-1]
+    assert out["op"] == "Exit" and swept["Exit"] == 2 * 4 * np.prod(
+        [d.dim_value for d in cnn().graph.output[0].type.tensor_type.shape.dim]
+    )
+    assert 0 < swept["Conv"] < x.nbytes / 8
+
+
 def test_the_command(tmp_path, monkeypatch, capsys, library):
     pytest.importorskip("av")
     monkeypatch.chdir(tmp_path)
@@ -118,4 +155,5 @@ def test_the_command(tmp_path, monkeypatch, capsys, library):
     out, err = capsys.readouterr()
     profile = json.loads(out)["profile"]
     assert len(profile["nodes"]) == 5 and np.isfinite(profile["outside_us"]) and profile["peaks"]["gflops"] > 0
+    assert profile["phases_us"]["gemm"] > 0 and "of the time" in err and "summed over the threads" in err
     assert "(3 more)" in err and "(outside" in err and "GB/s (copy), 1 threads" in err

@@ -45,10 +45,14 @@ void describe(Node& node, std::ostringstream& out) {
   out << "{\"name\":" << quoted(node.name()) << ",\"op\":" << quoted(node.op()) << ",\"streams\":" << node.streams()
       << ",\"runs\":" << s.runs << ",\"keyframes\":" << s.keyframes << ",\"sites\":" << s.sites
       << ",\"active\":" << s.active << ",\"changed\":" << s.changed << ",\"macs_dense\":" << s.macs_dense
-      << ",\"macs_done\":" << s.macs_done << ",\"macs_added\":" << s.macs_added << ",\"ns\":" << s.nanoseconds
-      << ",\"state_bytes\":" << node.state_bytes() << ",\"output_bytes\":" << node.output_bytes()
-      << ",\"weight_bytes\":" << node.weight_bytes() << ",\"threshold\":" << finite(node.threshold())
-      << ",\"scale\":" << finite(node.scale()) << '}';
+      << ",\"macs_done\":" << s.macs_done << ",\"macs_added\":" << s.macs_added << ",\"swept_bytes\":" << s.swept_bytes
+      << ",\"ns\":" << s.nanoseconds << ",\"state_bytes\":" << node.state_bytes()
+      << ",\"output_bytes\":" << node.output_bytes() << ",\"weight_bytes\":" << node.weight_bytes()
+      << ",\"threshold\":" << finite(node.threshold()) << ",\"scale\":" << finite(node.scale()) << ",\"phases\":{";
+  for (size_t i = 0; i < kPhaseNames.size(); ++i) {
+    out << (i == 0 ? "" : ",") << quoted(kPhaseNames[i]) << ':' << s.phases.nanoseconds[i];
+  }
+  out << "}}";
 }
 
 std::string stats(Group& group) {
@@ -93,6 +97,10 @@ std::string answer(const char* request) {
   if (verb == "fail") return fail(*group, words);
   if (verb == "reset_stats") {
     group->each([](Node& node) { node.stats().clear(); });
+  } else if (verb == "phases") {
+    bool on = false;
+    words >> on;
+    group->each([&](Node& node) { node.stats().phases.on = on; });
   } else if (verb == "reset") {
     group->each([](Node& node) { node.reset(); });
   } else {

@@ -176,7 +176,9 @@ class Conv final : public SiteNode {
     args.ahead = columns_.size() == 1 ? ahead : nullptr;
     for (size_t i = 0; i < columns_.size(); ++i) {
       if (i == 0 || group_ > 1) point(in, block, static_cast<int32_t>(i), scratch, args);
+      PhaseClock::of_thread().lap(Phase::kPointers);
       multiply(columns_[i], args, out);
+      PhaseClock::of_thread().lap(Phase::kGemm);
     }
   }
 
@@ -206,6 +208,7 @@ class Conv final : public SiteNode {
       for (int64_t i = parts * task / tasks; i < parts * (task + 1) / tasks; ++i) {
         multiply(columns_[i], args, state.early.data());
       }
+      PhaseClock::of_thread().lap(Phase::kGemm);
     });
     state.early_sites = update.active;
     state.nanoseconds = 0;

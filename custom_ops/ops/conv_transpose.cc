@@ -162,7 +162,9 @@ class ConvTranspose final : public SiteNode {
       args.n = group_out_;
       args.out = out + static_cast<int64_t>(first) * shape.channels + g * group_out_;
       args.out_stride = static_cast<int64_t>(step) * shape.channels;
+      PhaseClock::of_thread().lap(rrm::Phase::kPointers);
       kernels_.gemm(args);
+      PhaseClock::of_thread().lap(rrm::Phase::kGemm);
     }
   }
 

@@ -84,6 +84,7 @@ class Enter : public Node {
     if (!channels_last_ && fresh) state.planar.resize(floats);
     const GateLevel level = state.level(gate_, factor, fresh);
     state.next.clear();
+    PhaseClock::of_thread().lap(Phase::kTickets);
     const int32_t rows = fails_now() ? shape.height / 2 : shape.height;
     const int32_t tasks = tasks_for(floats, shape.height);
     std::atomic<int64_t> changed{0};
@@ -94,9 +95,11 @@ class Enter : public Node {
         mine += channels_last_ ? rows_last(x, shape, state, level, y) : rows_planar(x, shape, state, level, y);
       }
       changed += mine;
+      PhaseClock::of_thread().lap(Phase::kGate);
     });
     if (rows != shape.height) fail("stopped by the test hook");
     stats_.keyframes += fresh;
+    stats_.swept_bytes += 2 * floats * static_cast<int64_t>(sizeof(float));
     if (!fresh) {
       stats_.sites += state.out->sites();
       stats_.active += state.out->sites();
@@ -234,7 +237,9 @@ class Exit final : public Node {
     state->memory.compare(ticket, in);
     const bool same = !in.changed();
     const int64_t floats = in.sites() * in.channels;
+    stats_.swept_bytes += 2 * floats * static_cast<int64_t>(sizeof(float));
     if (!same) state->planar_valid = false;
+    PhaseClock::of_thread().lap(Phase::kTickets);
     if (same && state->planar_valid) {
       copy_flat(context, state->planar.data(), floats, out);
       return;
@@ -254,6 +259,7 @@ class Exit final : public Node {
     parallel(context, tasks, [&](int32_t task) {
       const int64_t first = floats * task / tasks, end = floats * (task + 1) / tasks;
       std::memcpy(out + first, from + first, static_cast<size_t>(end - first) * sizeof(float));
+      PhaseClock::of_thread().lap(Phase::kCopy);
     });
   }
 
@@ -263,14 +269,21 @@ class Exit final : public Node {
     parallel(context, tasks, [&](int32_t task) {
       const int32_t first = in.height * task / tasks, end = in.height * (task + 1) / tasks;
       const int64_t at = static_cast<int64_t>(first) * in.width, sites = static_cast<int64_t>(end - first) * in.width;
-      if (channels_last_) return in.copy_rows(at, sites, out + at * in.channels);
-      int64_t channel = 0;
-      for (const Piece& p : in.pieces) {
-        kernels_.to_planar(in.row(p, at), p.resident->channels, static_cast<int32_t>(sites), p.count,
-                           out + channel * plane + at, plane);
-        channel += p.count;
+      if (channels_last_) {
+        in.copy_rows(at, sites, out + at * in.channels);
+      } else {
+        to_planes(in, at, sites, out + at);
       }
+      PhaseClock::of_thread().lap(Phase::kCopy);
     });
+  }
+
+  void to_planes(const MapInput& in, int64_t site, int64_t sites, float* out) const {
+    const int64_t plane = in.sites();
+    for (const Piece& p : in.pieces) {
+      kernels_.to_planar(in.row(p, site), p.resident->channels, static_cast<int32_t>(sites), p.count, out, plane);
+      out += p.count * plane;
+    }
   }
 
   const bool channels_last_;

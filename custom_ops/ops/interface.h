@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/phases.h"
 #include "state/error.h"
 
 namespace rrm {
@@ -86,7 +87,15 @@ void parallel(Context& context, int32_t tasks, Body&& body) {
     body(0);
     return;
   }
-  context.parallel(tasks, [](void* arg, int32_t i) { (*static_cast<std::remove_reference_t<Body>*>(arg))(i); }, &body);
+  PhaseClock& clock = PhaseClock::of_thread();
+  Phases* const phases = clock.phases();
+  auto task = [&](int32_t i) {
+    const PhaseScope scope(phases);
+    PhaseClock::of_thread().lap(Phase::kWait);
+    body(i);
+  };
+  context.parallel(tasks, [](void* arg, int32_t i) { (*static_cast<decltype(task)*>(arg))(i); }, &task);
+  clock.lap(Phase::kWait);
 }
 
 }  // namespace rrm

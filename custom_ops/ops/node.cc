@@ -9,8 +9,10 @@ const char kTwoRuns[] = "two runs use one stream at once";
 const char kTwoRunsHint[] = "give each concurrent run its own session, or its own rrm_stream (convert --streams)";
 
 void Stats::clear() {
-  for (auto* v : {&runs, &keyframes, &sites, &active, &changed, &macs_dense, &macs_done, &macs_added, &nanoseconds})
+  for (auto* v :
+       {&runs, &keyframes, &sites, &active, &changed, &macs_dense, &macs_done, &macs_added, &swept_bytes, &nanoseconds})
     v->store(0);
+  for (auto& v : phases.nanoseconds) v = 0;
 }
 
 void Node::fail(const std::string& what, const std::string& hint) const {

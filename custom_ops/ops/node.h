@@ -26,15 +26,19 @@ struct Stats {
   std::atomic<int64_t> macs_dense{0};
   std::atomic<int64_t> macs_done{0};
   std::atomic<int64_t> macs_added{0};  // of macs_done: by the residual kernel
+  // Bytes read or written whatever changed: pictures compared, outputs copied, maps of bits cleared and searched.
+  std::atomic<int64_t> swept_bytes{0};
   std::atomic<int64_t> nanoseconds{0};
+  Phases phases;
   void clear();
 };
 
 // Counts a run, and adds the time between its construction and its end.
 class RunClock {
  public:
-  explicit RunClock(Stats& stats) : stats_(stats), start_(std::chrono::steady_clock::now()) {}
+  explicit RunClock(Stats& stats) : stats_(stats), start_(std::chrono::steady_clock::now()), scope_(&stats.phases) {}
   ~RunClock() {
+    PhaseClock::of_thread().lap(Phase::kTickets);
     ++stats_.runs;
     stats_.nanoseconds += std::chrono::nanoseconds(std::chrono::steady_clock::now() - start_).count();
   }
@@ -44,6 +48,7 @@ class RunClock {
  private:
   Stats& stats_;
   const std::chrono::steady_clock::time_point start_;
+  const PhaseScope scope_;
 };
 
 class Node {

@@ -124,6 +124,7 @@ int64_t Residual::prepare(Context& context, const MapInput& in, const MapShape& 
   for (const Piece& p : in.pieces) p.resident->deltas.want(p.resident->version);
   sums.refresh();
   const int64_t stale = state.active.count_without(sums.good);
+  PhaseClock::of_thread().lap(Phase::kTrack);
   const double left = static_cast<double>(stale) / static_cast<double>(update.active);
   const bool known = told(in);
   sums.misses = known || in.everything ? 0 : sums.misses + 1;
@@ -204,7 +205,9 @@ void Residual::add(const MapInput& in, const MapShape& shape, Sums& sums, const 
   for (const Piece& piece : in.pieces) {
     for (int32_t ky = 0; ky < kernel[0] && piece.changed; ++ky) {
       list(in, piece, shape, sums, ky, outs, lists);
+      PhaseClock::of_thread().lap(Phase::kPointers);
       macs += call(lists, columns, ky * kernel[1], offset, piece.count);
+      PhaseClock::of_thread().lap(Phase::kGemm);
     }
     offset += piece.count;
   }

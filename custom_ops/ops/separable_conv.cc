@@ -77,6 +77,7 @@ class SeparableConv final : public SiteNode {
     Resident& map = *inner.map.out;
     point_rows(map, block, scratch.held);
     const float* fresh = middle(in[0], block, scratch.ahead(), scratch);
+    PhaseClock::of_thread().lap(Phase::kKernel);
     const Gate gate = level.gate == Gate::kAll ? Gate::kAll : inner.level.gate;
     scratch.kept.clear();
     int32_t sites = 0;
@@ -86,6 +87,7 @@ class SeparableConv final : public SiteNode {
                    sites += static_cast<int32_t>(n);
                  });
     inner.changed += sites;
+    PhaseClock::of_thread().lap(Phase::kGate);
     // With a narrower factor a row behind may be too far off although the row between stands.
     if (state.narrower) return block;
     stats_.macs_done -= static_cast<int64_t>(block.sites - sites) * deep_.channels() * out_;
@@ -101,6 +103,7 @@ class SeparableConv final : public SiteNode {
       scratch.pointers.resize(block.sites);
       for (int32_t m = 0; m < block.sites; ++m, row += deep_.channels()) scratch.pointers[m] = row;
     }
+    PhaseClock::of_thread().lap(Phase::kKernel);
     const int32_t k = deep_.channels();
     GemmArgs args{};
     args.rows = scratch.pointers.data();
@@ -115,6 +118,7 @@ class SeparableConv final : public SiteNode {
     args.out_stride = out_;
     args.ahead = scratch.ahead();
     kernels_.gemm(args);
+    PhaseClock::of_thread().lap(Phase::kGemm);
   }
 
   void finished(SiteState& state, bool fresh) override {

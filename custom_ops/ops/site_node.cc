@@ -163,6 +163,8 @@ Answer SiteNode::answer(Context& context, std::span<const Ticket> tickets) {
   for (size_t i = 0; i < map_inputs_; ++i) state.memory[i].resolve(tickets[i], in[i]);
   const ReadLocks locks(in);
   for (size_t i = 0; i < map_inputs_; ++i) state.memory[i].compare(tickets[i], in[i]);
+  PhaseClock& clock = PhaseClock::of_thread();
+  clock.lap(Phase::kTickets);
 
   const bool narrower = state.narrower = narrows(state, tickets[0].tolerance);
   const auto unchanged = [](const MapInput& m) { return !m.changed(); };
@@ -184,6 +186,9 @@ Answer SiteNode::answer(Context& context, std::span<const Ticket> tickets) {
   for (size_t i = 0; i < map_inputs_; ++i) state.memory[i].consumed(tickets[i]);
   state.bytes += state.active.bytes() + state.early.bytes() + (state.extra ? state.extra->bytes() : 0);
   state.output_bytes += state.extra ? state.extra->output_bytes() : 0;
+  // The active sites: cleared, searched; the changed ones: cleared.
+  stats_.swept_bytes += 2 * state.active.bytes() + state.next.bytes();
+  clock.lap(Phase::kTrack);
   return answer_of(in, shape, state, tickets[0]);
 }
 
@@ -230,7 +235,10 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
   const bool unseen = whole && state.restless % kProbeEvery != 0;
   const GateLevel used = {unseen ? Gate::kAll : level.gate, level.limit};
   state.nanoseconds = nanoseconds_per_site(in, shape) * static_cast<double>(active);
+  PhaseClock& clock = PhaseClock::of_thread();
+  clock.lap(Phase::kTrack);
   prepare(context, in, shape, state, {level, everything, fresh, active});
+  clock.lap(Phase::kKernel);
   state.next.clear();
   std::vector<Block> blocks = cut_blocks(runs, block_sites(widest(shape), kernels_.gemm_tile), pieces);
   if (broken) blocks.resize(blocks.size() / 2);
@@ -239,6 +247,7 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
   const bool tell = out.deltas.begin(out.version, used.gate != Gate::kAll ? active : 0, out.changed, out.channels);
   std::vector<BlockDeltas> deltas(tell ? blocks.size() : 0);
   std::atomic<int64_t> changed{0};
+  clock.lap(Phase::kTrack);
   parallel(context, static_cast<int32_t>(tasks), [&](int32_t task) {
     const FlushDenormals flush;
     int64_t mine = 0;
@@ -261,6 +270,7 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
                                 const GateLevel& gate, const Block& whole, BlockDeltas* deltas) {
   Resident& out = *state.out;
   Scratch& scratch = Scratch::of_thread();
+  PhaseClock& clock = PhaseClock::of_thread();
   const Block block = narrow(in, shape, state, gate, whole, scratch);
   if (block.sites == 0) return 0;
   // Every site is active where the gate is kAll, so a block's rows are neighbours and can be written in place.
@@ -276,9 +286,12 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
       for (int32_t j = 0; j < shape.channels; j += 16) __builtin_prefetch(row + j);
     }
   }
+  clock.lap(Phase::kPointers);
   rows(in, shape, state, block, scratch, fresh);
+  clock.lap(Phase::kKernel);
   if (addend_) add(in.back(), shape, block, scratch, fresh);
   activation_.apply(kernels_, fresh, block.sites, shape.channels);
+  clock.lap(Phase::kEpilogue);
   if (gate.gate == Gate::kAll) return block.sites;
   int64_t changed = 0;
   if (deltas != nullptr) scratch.deltas.grow(static_cast<int64_t>(block.sites) * shape.channels);
@@ -293,6 +306,7 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
     std::copy_n(scratch.deltas.data(), floats, room);
     *deltas = {room, kernels_.sum_squares(room, floats)};
   }
+  clock.lap(Phase::kGate);
   return changed;
 }
 

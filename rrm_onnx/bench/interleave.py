@@ -17,8 +17,11 @@ from rrm_onnx import yardstick
 from rrm_onnx.bench.result import Result, Rival, Side
 from rrm_onnx.errors import RrmError
 
-# What `stats` counts up, run by run.
-COUNTED = frozenset(["runs", "keyframes", "sites", "active", "changed", "macs_dense", "macs_done", "macs_added", "ns"])
+# What `stats` counts up, run by run; `phases` holds further counts.
+COUNTED = frozenset(
+    ["runs", "keyframes", "sites", "active", "changed", "macs_dense", "macs_done", "macs_added", "swept_bytes", "ns"]
+    + ["phases"]
+)
 OnFrame = Callable[[int, list[yardstick.Array], list[yardstick.Array]], None]
 
 
@@ -36,20 +39,22 @@ def compare(
     threads: int = 2,
     entries: Mapping[str, str] | None = None,
     on_frame: OnFrame | None = None,
+    phases: bool = False,
 ) -> Result:
     """Times `feeds` through the original and the converted model and compares the outputs.
 
     threads: intra-op threads of each session. entries: config entries of both sessions besides the usual ones
     (`yardstick.config_entries`). on_frame: called, outside the timed part, with the frame's number and the outputs of
-    the original and of the converted model. Raises RrmError for fewer than two frames.
+    the original and of the converted model. phases: as `Comparison` has it. Raises RrmError for fewer than two frames.
     """
-    return Comparison(model, converted, threads, entries).run(feeds, on_frame)
+    return Comparison(model, converted, threads, entries, phases=phases).run(feeds, on_frame)
 
 
 class Comparison:
     """The sessions of one comparison. `run` starts with a fresh state each time.
 
-    rivals: other ways to run the original, by name; timed and compared with it on the same frames.
+    rivals: other ways to run the original, by name; timed and compared with it on the same frames. phases: also time
+    what the converted model's nodes do phase by phase, which costs it a few percent.
     """
 
     def __init__(
@@ -59,10 +64,13 @@ class Comparison:
         threads: int = 2,
         entries: Mapping[str, str] | None = None,
         rivals: Mapping[str, Runner] | None = None,
+        phases: bool = False,
     ) -> None:
         self.threads = threads
         self.dense = yardstick.dense_session(model, threads, entries)
         self.converted = yardstick.converted_session(converted, threads, entries)
+        if phases:
+            self.converted.time_phases()
         self.rivals = dict(rivals or {})
         self._inside = inside_share(converted)
         self.outputs = [o.name for o in self.dense.get_outputs()]
@@ -159,7 +167,11 @@ def worst_error(got: Sequence[yardstick.Array], want: Sequence[yardstick.Array])
 def difference(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
     """What the nodes of a session did between two calls of `stats`; what is no count is as it was in the end."""
     pairs = zip(before, after, strict=True)
-    return tuple({k: v - b[k] if k in COUNTED else v for k, v in a.items()} for b, a in pairs)
+    return tuple({k: _since(b[k], v) if k in COUNTED else v for k, v in a.items()} for b, a in pairs)
+
+
+def _since(before: Any, after: Any) -> Any:
+    return {k: v - before[k] for k, v in after.items()} if isinstance(after, dict) else after - before
 
 
 def macs(nodes: Sequence[Mapping[str, Any]]) -> tuple[int, int]:

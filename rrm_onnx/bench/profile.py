@@ -39,7 +39,8 @@ class Peaks:
 class Line:
     """One node (or several, summed) on a frame. share: of the converted model's time; active, changed: shares of its
     sites; macs: done; compute_us, memory_us: what its multiply-accumulates and its bytes would take at best; bound: the
-    longer of these, `compute` or `memory`; reached: the bound's time over the node's own."""
+    longer of these, `compute` or `memory`; reached: the bound's time over the node's own; swept_mb: MB read or written
+    whatever changed; phases: us by phase, summed over the threads (`InferenceSession.time_phases`)."""
 
     name: str
     op: str
@@ -52,6 +53,8 @@ class Line:
     reached: float | None = None
     compute_us: float = 0.0
     memory_us: float = 0.0
+    swept_mb: float = 0.0
+    phases: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def gflops(self) -> float | None:
@@ -105,7 +108,21 @@ def lines(result: Result, converted: onnx.ModelProto, best: Peaks) -> list[Line]
         bound = max(times, key=lambda kind: times[kind])
         reached = times[bound] / us if us else None
         found.append(
-            Line(node["name"], node["op"], us, us / total, active, changed, macs, bound, reached, *times.values())
+            Line(
+                node["name"],
+                node["op"],
+                us,
+                us / total,
+                active,
+                changed,
+                macs,
+                bound,
+                reached,
+                compute_us=times["compute"],
+                memory_us=times["memory"],
+                swept_mb=node["swept_bytes"] / frames / 1e6,
+                phases={name: ns / frames / 1e3 for name, ns in node["phases"].items()},
+            )
         )
     found.sort(key=lambda line: -line.us)
     outside = max(0.0, total - sum(line.us for line in found))
@@ -124,7 +141,21 @@ def roofline(several: Sequence[Line]) -> dict[str, float]:
 
 def summed(several: Sequence[Line], name: str) -> Line:
     """Several lines as one."""
-    return Line(name, "", sum(x.us for x in several), sum(x.share for x in several), macs=sum(x.macs for x in several))
+    return Line(
+        name,
+        "",
+        sum(x.us for x in several),
+        sum(x.share for x in several),
+        macs=sum(x.macs for x in several),
+        swept_mb=sum(x.swept_mb for x in several),
+        phases=by_phase(several),
+    )
+
+
+def by_phase(several: Sequence[Line]) -> dict[str, float]:
+    """Microseconds of each phase, summed."""
+    names = dict.fromkeys(name for line in several for name in line.phases)
+    return {name: sum(line.phases.get(name, 0.0) for line in several) for name in names}
 
 
 class Traffic:

@@ -74,7 +74,7 @@ def operator_options(function: F) -> Callable[..., Any]:
 @tolerance_option
 @thresholds_option
 @input_shape_option
-@click.option("--profile", is_flag=True, help="Also where the converted model's time goes, node by node.")
+@click.option("--profile", is_flag=True, help="Also where the converted model's time goes, by node and phase.")
 @operator_options
 @json_option
 def bench_command(
@@ -150,6 +150,7 @@ def time_models(
             threads=threads,
             entries=entries,
             on_frame=lambda t, _dense, _converted: step(t + 1),
+            phases=profile,
         )
     show_result(f"{result.frames} frames of {clip}, {threads} threads; the first is not counted", result)
     nodes = {"profile": show_profile(result, fast)} if profile else {}

@@ -40,6 +40,7 @@ from rrm_onnx.errors import RrmError
 from rrm_onnx.types import Options
 
 CORPUS = pathlib.Path(os.environ.get("RRM_CORPUS", pathlib.Path(__file__).resolve().parents[3] / "shared" / "corpus"))
+PHASES = ("tickets", "track", "pointers", "gemm", "kernel", "epilogue", "gate", "copy", "wait")
 COLUMNS = (
     ("pair", "{pair}"),
     ("tolerance", "{tolerance}"),
@@ -61,6 +62,9 @@ COLUMNS = (
         "{roofline[compute_ms]:.2f} / {roofline[memory_ms]:.2f} / {roofline[ms]:.2f}",
     ),
     ("of it reached", "{roofline[reached]:.2f}"),
+    *((f"{name} ms", f"{{phases[{name}]:.2f}}") for name in PHASES),
+    ("outside ms", "{phases[outside]:.2f}"),
+    ("swept MB", "{phases[swept]:.2f}"),
     ("state MB", "{memory[state]:.1f}"),
     ("state : layer outputs", "{memory[state_ratio]:.2f}"),
     ("weights copied : weights", "{memory[weight_ratio]:.2f}"),
@@ -71,6 +75,7 @@ OPTIONAL = {
     "{of_ideal": ("ideal", "ideal_cache"),
     "{roofline": ("roofline",),
     "{memory": ("memory",),
+    "{phases": ("phases",),
 }
 
 
@@ -134,7 +139,7 @@ def measure(
     feeds = list(pair.feeds(kind))  # decoded and prepared before anything is timed
     converted = pipeline.run(pair.model, Options(tolerance=tolerance)).model
     beside, missing = rivals.available({name: maker(name, pair, feeds, given, entries) for name in asked(given)})
-    comparison = Comparison(pair.model, converted, given.threads, entries, beside)
+    comparison = Comparison(pair.model, converted, given.threads, entries, beside, phases=given.phases)
     agreement = Agreement(pair, kind != "random")  # there is nothing to find in noise
     result: Result = comparison.run(feeds, agreement.add)
     row = {"pair": pair.name, "kind": kind, "tolerance": tolerance, **result.to_dict(), "missing": missing}
@@ -145,6 +150,7 @@ def measure(
         "of_ideal": reached(result.ratio, ideal["best"]) if ideal else None,
         "roofline": best_times(result, converted) if given.roofline else None,
         "memory": memory(result, converted),
+        "phases": phases(result, converted) if given.phases else None,
     }
 
 
@@ -153,6 +159,17 @@ def best_times(result: Result, converted: onnx.ModelProto) -> dict[str, float]:
     *nodes, _ = profile.lines(result, converted, profile.peaks(result.threads))
     times = profile.roofline(nodes)
     return times | {"reached": 1e3 * times["ms"] / sum(node.us for node in nodes)}
+
+
+def phases(result: Result, converted: onnx.ModelProto) -> dict[str, float]:
+    """Milliseconds a frame of each phase, summed over the threads; outside: of ONNX Runtime and of dense nodes, by the
+    clock; swept: MB that were touched whatever changed."""
+    *nodes, outside = profile.lines(result, converted, profile.peaks(result.threads))
+    every = profile.summed(nodes, "all")
+    return {name: us / 1e3 for name, us in every.phases.items()} | {
+        "outside": outside.us / 1e3,
+        "swept": every.swept_mb,
+    }
 
 
 def memory(result: Result, converted: onnx.ModelProto) -> dict[str, float]:
@@ -231,6 +248,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--roofline", action="store_true", help="also what multiply-accumulates and bytes take at best")
     parser.add_argument("--memory", action="store_true", help="also the memory of a stream's state and of weights")
+    parser.add_argument("--phases", action="store_true", help="also where the nodes' time goes (costs a few percent)")
     parser.add_argument("--frames", type=int, help="at most this many frames of each clip")
     parser.add_argument("--threads", type=int, default=2, help="of each session [2]")
     parser.add_argument("--isa", help="level of the rrm operators (avx2, portable, ...); the others keep their own")
