@@ -55,14 +55,20 @@ void Depthwise(const DepthwiseArgs& g) {
   }
 }
 
+// The row of tap t of site m; null: outside.
+const float* RunRow(const RunArgs& g, int m, int t) {
+  const float* band = g.bands[t / g.kernel_w];
+  const int64_t column = g.column + static_cast<int64_t>(m) * g.stride + t % g.kernel_w * g.dilation;
+  return band == nullptr || column < 0 || column >= g.width ? nullptr : band + column * g.pitch;
+}
+
 void DepthwiseRun(const RunArgs& g) {
   for (int m = 0; m < g.sites; ++m) {
     for (int j = 0; j < g.c; ++j) {
       float sum = g.bias[j];
       for (int t = 0; t < g.kernel_h * g.kernel_w; ++t) {
-        const float* band = g.bands[t / g.kernel_w];
-        if (band == nullptr) continue;
-        sum += band[m * g.step + t % g.kernel_w * g.tap + j] * g.w[static_cast<int64_t>(t) * g.c + j];
+        const float* row = RunRow(g, m, t);
+        if (row != nullptr) sum += row[j] * g.w[static_cast<int64_t>(t) * g.c + j];
       }
       g.out[m * g.out_stride + j] = sum;
     }
@@ -90,8 +96,8 @@ void WindowMaxRun(const RunArgs& g) {
     for (int j = 0; j < g.c; ++j) {
       float max = -INFINITY;
       for (int t = 0; t < g.kernel_h * g.kernel_w; ++t) {
-        const float* band = g.bands[t / g.kernel_w];
-        if (band != nullptr) max = Larger(max, band[m * g.step + t % g.kernel_w * g.tap + j]);
+        const float* row = RunRow(g, m, t);
+        if (row != nullptr) max = Larger(max, row[j]);
       }
       g.out[m * g.out_stride + j] = max;
     }

@@ -100,15 +100,18 @@ struct DepthwiseArgs {
   int64_t out_stride;
 };
 
-// depthwise and window_max where the sites are neighbours and no window hangs over the left or right edge: equal bits.
-// Tap (ky, kx) of site m is the row at bands[ky] + m * step + kx * tap; a null band lies outside and is skipped.
-// w, bias: for depthwise. ahead: as in GemmArgs.
+// depthwise and window_max where the sites are neighbours: equal bits. Tap (ky, kx) of site m is the row of column
+// `column` + m * stride + kx * dilation, `pitch` floats each, of bands[ky]; taps outside of the `width` columns are
+// skipped, and so are null bands. w, bias: for depthwise. ahead: as in GemmArgs.
 struct RunArgs {
   const float* const* bands;
   int32_t kernel_h;
   int32_t kernel_w;
-  int64_t step;
-  int64_t tap;
+  int32_t column;
+  int32_t width;
+  int32_t stride;
+  int32_t dilation;
+  int64_t pitch;
   int32_t sites;
   const float* w;
   const float* bias;

@@ -17,11 +17,11 @@ Depthwise::Depthwise(const Dense& w, const Dense& b)
 void Depthwise::rows(const Kernels& kernels, const MapInput& in, const Window& w, const Block& block,
                      const float* const* ahead, Scratch& scratch, float* out) const {
   if (!in.whole() || w.kernel[0] > kMostBands) return sites(kernels, in, w, block, scratch, out);
-  const auto to = [&](int32_t at) { return out + static_cast<int64_t>(at) * channels(); };
-  each_part(
-      in, w, block,
-      [&](const Run& r, int32_t at) { run(kernels, in, w, r, ahead == nullptr ? nullptr : ahead + at, to(at)); },
-      [&](const Run& r, int32_t at) { sites(kernels, in, w, {std::span(&r, 1), r.n}, scratch, to(at)); });
+  for (const Run& r : block.runs) {
+    run(kernels, in, w, r, ahead, out);
+    if (ahead != nullptr) ahead += r.n;
+    out += static_cast<int64_t>(r.n) * channels();
+  }
 }
 
 void Depthwise::run(const Kernels& kernels, const MapInput& in, const Window& w, const Run& r,

@@ -98,24 +98,20 @@ void point_taps(const MapInput& in, const Piece& piece, const Window& w, const B
   }
 }
 
-Inside inside_of(const MapInput& in, const Window& w, const Run& r) {
-  const int32_t reach = in.width - 1 - (w.kernel[1] - 1) * w.dilation[1] + w.pad[1];
-  const int32_t first = std::clamp((w.pad[1] + w.stride[1] - 1) / w.stride[1], r.x, r.x + r.n);
-  return {first, std::clamp(reach < 0 ? 0 : reach / w.stride[1] + 1, first, r.x + r.n)};
-}
-
 RunArgs run_args(const MapInput& in, const Window& w, const Run& r, std::array<const float*, kMostBands>& bands) {
   for (int32_t ky = 0; ky < w.kernel[0]; ++ky) {
     const int32_t iy = r.y * w.stride[0] - w.pad[0] + ky * w.dilation[0];
-    const int64_t site = static_cast<int64_t>(iy) * in.width + r.x * w.stride[1] - w.pad[1];
-    bands[ky] = iy < 0 || iy >= in.height ? nullptr : in.row(in.pieces[0], site);
+    bands[ky] = iy < 0 || iy >= in.height ? nullptr : in.row(in.pieces[0], static_cast<int64_t>(iy) * in.width);
   }
   RunArgs args{};
   args.bands = bands.data();
   args.kernel_h = w.kernel[0];
   args.kernel_w = w.kernel[1];
-  args.step = static_cast<int64_t>(w.stride[1]) * in.channels;
-  args.tap = static_cast<int64_t>(w.dilation[1]) * in.channels;
+  args.column = r.x * w.stride[1] - w.pad[1];
+  args.width = in.width;
+  args.stride = w.stride[1];
+  args.dilation = w.dilation[1];
+  args.pitch = in.channels;
   args.sites = r.n;
   args.c = in.channels;
   args.out_stride = in.channels;

@@ -38,28 +38,7 @@ class Geometry {
 void point_taps(const MapInput& in, const Piece& piece, const Window& window, const Block& block, const float* outside,
                 const float** pointers);
 
-// The windows of the run's sites [first, end) lie between the left and the right edge.
-struct Inside {
-  int32_t first;
-  int32_t end;
-};
-Inside inside_of(const MapInput& in, const Window& window, const Run& run);
-
-// Calls inside(run, at) or edge(run, at) for each part of the block's runs, at: its first site within the block.
-template <typename OnInside, typename OnEdge>
-void each_part(const MapInput& in, const Window& window, const Block& block, OnInside inside, OnEdge edge) {
-  int32_t at = 0;
-  for (const Run& r : block.runs) {
-    const auto [first, end] = inside_of(in, window, r);
-    if (first > r.x) edge(Run{r.y, r.x, first - r.x}, at);
-    if (end > first) inside(Run{r.y, first, end - first}, at + first - r.x);
-    if (r.x + r.n > end) edge(Run{r.y, end, r.x + r.n - end}, at + end - r.x);
-    at += r.n;
-  }
-}
-
-// What the kernels for neighbours want to know of a run that lies between the edges; the input is one whole tensor. At
-// most kMostBands kernel rows.
+// What the kernels for neighbours want to know of a run; the input is one whole tensor. At most kMostBands kernel rows.
 constexpr int32_t kMostBands = 15;
 RunArgs run_args(const MapInput& in, const Window& window, const Run& run, std::array<const float*, kMostBands>& bands);
 

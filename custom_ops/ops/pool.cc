@@ -71,16 +71,13 @@ class MaxPool final : public Pool {
     const MapInput& in = inputs[0];
     const Window w = geometry_.window(in.height, in.width);
     if (!in.whole() || w.kernel[0] > kMostBands) return sites(in, w, shape, block, scratch, out);
-    const auto to = [&](int32_t at) { return out + static_cast<int64_t>(at) * shape.channels; };
-    each_part(
-        in, w, block,
-        [&](const Run& r, int32_t at) {
-          std::array<const float*, kMostBands> bands;
-          RunArgs args = run_args(in, w, r, bands);
-          args.out = to(at);
-          kernels_.window_max_run(args);
-        },
-        [&](const Run& r, int32_t at) { sites(in, w, shape, {std::span(&r, 1), r.n}, scratch, to(at)); });
+    for (const Run& r : block.runs) {
+      std::array<const float*, kMostBands> bands;
+      RunArgs args = run_args(in, w, r, bands);
+      args.out = out;
+      kernels_.window_max_run(args);
+      out += static_cast<int64_t>(r.n) * shape.channels;
+    }
   }
   void window_kernel(const WindowArgs& args) const override { kernels_.window_max(args); }
 };

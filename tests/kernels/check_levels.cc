@@ -109,7 +109,8 @@ void CheckWindows(const Kernels& k, int sites, int c, int nulls) {
 
 void CheckRuns(const Kernels& k, int sites, int c) {
   const int kernel = 1 + Below(5), stride = 1 + Below(2);
-  const int64_t pitch = (static_cast<int64_t>(sites - 1) * stride + kernel) * c;
+  const int column = 1 - Below(4), width = (sites - 1) * stride + kernel + column;
+  const int64_t pitch = static_cast<int64_t>(std::max(width, 1)) * c;
   const Floats map = Random(static_cast<size_t>(pitch) * kernel), w = Random(static_cast<size_t>(kernel * kernel) * c),
                bias = Random(c);
   std::vector<const float*> bands;
@@ -119,13 +120,13 @@ void CheckRuns(const Kernels& k, int sites, int c) {
   Floats out[2] = {Floats(n), Floats(n)};
   const Kernels* tables[2] = {&k, &kReference};
   for (int i = 0; i < 2; ++i) {
-    tables[i]->depthwise_run({bands.data(), kernel, kernel, static_cast<int64_t>(stride) * c, c, sites, w.data(),
-                              bias.data(), c, out[i].data(), c, nullptr});
+    tables[i]->depthwise_run({bands.data(), kernel, kernel, column, width, stride, 1, c, sites, w.data(), bias.data(),
+                              c, out[i].data(), c, nullptr});
   }
   Expect(k, "depthwise_run", out[0], out[1], 1e-5f);
   for (int i = 0; i < 2; ++i) {
-    tables[i]->window_max_run({bands.data(), kernel, kernel, static_cast<int64_t>(stride) * c, c, sites, nullptr,
-                               nullptr, c, out[i].data(), c, nullptr});
+    tables[i]->window_max_run({bands.data(), kernel, kernel, column, width, stride, 1, c, sites, nullptr, nullptr, c,
+                               out[i].data(), c, nullptr});
   }
   Expect(k, "window_max_run", out[0], out[1], 0);
 }

@@ -68,7 +68,8 @@ def test_depthwise(level: Kernels, reference: Kernels, c: int, nulls: float) -> 
     kernel=st.tuples(st.sampled_from([1, 2, 3, 5]), st.sampled_from([1, 2, 3, 4, 5, 7])),
     stride=st.integers(1, 3),
     dilation=st.integers(1, 2),
-    sites=st.integers(1, 11),
+    sites=st.integers(1, 23),
+    hangs=st.tuples(st.integers(-2, 7), st.integers(-2, 7)),
     c=st.sampled_from(CHANNELS),
     outside=st.sampled_from(["", "first", "last"]),
     look_ahead=st.booleans(),
@@ -80,14 +81,19 @@ def test_runs(
     stride: int,
     dilation: int,
     sites: int,
+    hangs: tuple[int, int],
     c: int,
     outside: str,
     look_ahead: bool,
 ) -> None:
-    """Neighbours by strides: the bits of the functions that take a pointer for each tap and site."""
+    """Neighbours by strides: the bits of the functions that take a pointer for each tap and site.
+
+    hangs: columns that the windows hang over the left and the right edge, less than none: that lie beside them.
+    """
     kh, kw = kernel
     rng = np.random.default_rng(c + sites)
-    width = (sites - 1) * stride + (kw - 1) * dilation + 1
+    column = -hangs[0]
+    width = max(1, (sites - 1) * stride + (kw - 1) * dilation + 1 - hangs[0] - hangs[1])
     rows = guarded(rng.standard_normal((kh, width, c), np.float32), shift=c % 4)
     bands = rows.ctypes.data + 4 * width * c * np.arange(kh, dtype=np.uint64)
     if outside:
@@ -97,14 +103,15 @@ def test_runs(
     out = guarded(spaced(np.full((sites, c), np.nan, np.float32), c + 2))
     held = guarded((rows.ctypes.data + 4 * c * np.arange(sites) % rows.nbytes).astype(np.uint64))
     args = RunArgs(
-        *(address(bands), kh, kw, stride * c, dilation * c, sites, address(w), address(bias), c, address(out), c + 2),
-        address(held) if look_ahead else None,
+        *(address(bands), kh, kw, column, width, stride, dilation, c, sites, address(w), address(bias), c),
+        *(address(out), c + 2, address(held) if look_ahead else None),
     )
     level.depthwise_run(args)
     assert gaps_untouched(out, sites, c, c + 2)
     result = rows_of(out, sites, c, c + 2).copy()
-    x = (np.arange(sites) * stride)[None] + (np.arange(kw) * dilation)[:, None]
-    pointers = np.where(bands[:, None, None] == 0, 0, bands[:, None, None] + 4 * c * x[None].astype(np.uint64))
+    x = column + (np.arange(sites) * stride)[None] + (np.arange(kw) * dilation)[:, None]
+    absent = (bands[:, None, None] == 0) | ((x < 0) | (x >= width))[None]
+    pointers = np.where(absent, 0, bands[:, None, None] + 4 * c * x.clip(0)[None].astype(np.uint64))
     pointers = guarded(pointers.reshape(kh * kw, sites).astype(np.uint64))
     assert same_bits(result, depthwise(level, pointers, w, bias, c))
     if level.name == b"portable":
