@@ -26,7 +26,8 @@ from rrm_onnx.types import CONVOLUTIONS, Match, Normalised, Plan, RrmNode
 
 DOMAIN, DOMAIN_VERSION = "rrm", 1
 TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
-GATED = ("Enter", "EnterStream", *CONVOLUTIONS)
+ENTERS = ("Enter", "EnterStream")
+GATED = (*ENTERS, *CONVOLUTIONS)
 
 
 def emit(source: Normalised, plan: Plan, limits: Gates, streams: bool, digest: str) -> onnx.ModelProto:
@@ -188,6 +189,8 @@ class Writer:
         if node.op in GATED:
             gate = self.limits.of(node.name)
             attributes |= {"threshold": gate.threshold, "scale": gate.scale}
+        if node.op in ENTERS:
+            attributes |= {"drift": self.limits.drift, "period": self.limits.period}
         if node.inner:
             gate = self.limits.of(node.inner)
             attributes |= {"inner_threshold": gate.threshold, "inner_scale": gate.scale}

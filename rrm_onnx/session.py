@@ -51,14 +51,15 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc]
 
         {"nodes": [{"name", "op", "streams", "runs", "keyframes", "sites", "active", "changed", "macs_dense",
         "macs_done", "macs_added", "swept_bytes", "ns", "state_bytes", "output_bytes", "weight_bytes", "threshold",
-        "scale", "phases"}, ...]}, in the order of the graph.
+        "scale", "measured_scale", "inner_measured_scale", "phases"}, ...]}, in the order of the graph.
 
         `runs`, `keyframes` and `ns` (nanoseconds) sum over all runs; sites and multiply-accumulates only over those
         that were no keyframes, so that `macs_done / macs_dense` is the share of the work that is left; `macs_added`
         are those of `macs_done` that added changes to kept sums. `swept_bytes` were read or written whatever changed:
         pictures compared, outputs copied, a bit a site cleared and searched. `phases`: see `time_phases`.
         `state_bytes` is held now, `output_bytes` of it in the rows of layers; `weight_bytes` is a convolution's own
-        copy of its weights.
+        copy of its weights. `measured_scale`: the size (RMS) of a stream's first map, which stands in for a `scale` of
+        0; `inner_...`: of the gate between the two convolutions of one node.
         """
         return runtime.query(f"stats {self._rrm_group}")
 

@@ -1,8 +1,10 @@
 """Which threshold and scale every gate gets: from `tolerance`, and from a thresholds file.
 
-File (JSON): {"format": "rrm-thresholds", "version": 1, "model": sha256 or null, "tolerance": float,
-"nodes": {NAME: {"threshold": t, "scale": s}}}. `tolerance` of the file is the threshold of the gates that `nodes` does
-not list; an explicit `tolerance` argument takes its place, and leaves the listed ones alone.
+File (JSON): {"format": "rrm-thresholds", "version": 1, "model": sha256 or null, "tolerance": float, "drift": float,
+"period": int, "nodes": {NAME: {"threshold": t, "scale": s}}}. `tolerance` of the file is the threshold of the gates
+that `nodes` does not list; an explicit `tolerance` argument takes its place, and leaves the listed ones alone. In every
+`period`-th frame all thresholds are multiplied by `drift` (1 and 1 where they are not there: the same in all). Further
+keys are for the reader.
 """
 
 from __future__ import annotations
@@ -21,14 +23,18 @@ from rrm_onnx.errors import ThresholdsError
 from rrm_onnx.types import Gate
 
 FORMAT, VERSION = "rrm-thresholds", 1
+LONGEST = 1_000_000  # frames of a period
 
 
 @dataclass(frozen=True)
 class Gates:
-    """The gate of every node: its own entry, or the default threshold with the scale of the first keyframe."""
+    """The gate of every node: its own entry, or the default threshold with the scale of the first keyframe. drift: the
+    factor on all thresholds in every `period`-th frame."""
 
     default: float = 0.0
     nodes: Mapping[str, Gate] = field(default_factory=dict)
+    drift: float = 1.0
+    period: int = 1
 
     def of(self, node: str) -> Gate:
         return self.nodes.get(node, Gate(self.default))
@@ -61,7 +67,12 @@ def gates(tolerance: float | None, thresholds: str | os.PathLike[str] | Mapping[
         raise ThresholdsError('thresholds: "nodes" is not an object of node names')
     listed = {str(name): entry(str(name), value) for name, value in nodes.items()}
     default = tolerance if tolerance is not None else limit(data.get("tolerance", 0.0), "thresholds: tolerance")
-    return Gates(default, listed)
+    drift = limit(data.get("drift", 1.0), "thresholds: drift")
+    period = data.get("period", 1)
+    if drift > 1 or isinstance(period, bool) or not isinstance(period, int) or not 1 <= period <= LONGEST:
+        hint = f"drift is a number from 0 to 1, period a whole number from 1 to {LONGEST}"
+        raise ThresholdsError(f"thresholds: drift {drift:g} and period {period} do not fit", hint=hint)
+    return Gates(default, listed, drift, period)
 
 
 def read(path: Path) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ class Case:
     constants   shapes of the constant inputs (weights, bias)
     change      how a frame differs from the one before: one of CHANGES
     threshold   of Enter and, where it has one, of the operator's gate; 0 = exact
+    period      of Enter; with more than 1, thresholds are a fifth in every such frame
     data        "normal", "positive" (0.5 to 2), "uint8", or "special": normal with NaN, infinities, denormals and -0
     enter       "planar" or "channels_last": the layout of Enter's input and of Exit's output
     through     "" or "view": the operator reads a ticket of two segments in place of Enter's own
@@ -34,12 +35,14 @@ class Case:
     enter: str = "planar"
     through: str = ""
     seed: int = 0
+    period: int = 1
 
     def __str__(self) -> str:
         shown = {k: v for k, v in self.attributes.items() if v not in ([], [0, 0, 0, 0], [1, 1], "NOTSET", "None", 0)}
         parts = [self.op, "+".join("x".join(map(str, s)) for s in self.shapes)]
         parts += [f"{k}={v}".replace(" ", "") for k, v in shown.items()]
         extra = [self.data, self.enter, self.through, f"theta={self.threshold}" if self.threshold else ""]
+        extra += [f"period={self.period}" if self.period > 1 else ""]
         return " ".join([*parts, self.change, *(e for e in extra if e not in ("", "normal", "planar"))])
 
 

@@ -37,10 +37,11 @@ def constants_of(case: Case) -> list[np.ndarray]:
 def rrm_model(case: Case) -> onnx.ModelProto:
     """Enter(s) -> operator -> Exit; tickets of two segments in between where the case asks for a view."""
     gate = {"threshold": case.threshold, "scale": 0.0}
+    turns = {"drift": 0.2 if case.period > 1 else 1.0, "period": case.period}
     last = int(case.enter == "channels_last")
     nodes, tickets = [], []
     for i, shape in enumerate(case.shapes):
-        nodes.append(node("Enter", [f"x{i}"], [f"x{i}/ticket"], f"Enter_x{i}", channels_last=last, **gate))
+        nodes.append(node("Enter", [f"x{i}"], [f"x{i}/ticket"], f"Enter_x{i}", channels_last=last, **gate, **turns))
         tickets.append(_view(nodes, f"x{i}/ticket", shape[1]) if case.through else f"x{i}/ticket")
     names = [f"c{i}" for i in range(len(case.constants))]
     if case.op not in ("Enter", "Exit"):

@@ -52,7 +52,13 @@ def test_plain_chain() -> None:
     ]
     assert [n.name for n in converted.graph.node] == ["Enter_x", "conv_a", "conv_b", "Exit_y"]
     assert all(n.domain == "rrm" for n in converted.graph.node)
-    assert attrs(converted.graph.node[0]) == {"channels_last": 0, "threshold": 0.0, "scale": 0.0}
+    assert attrs(converted.graph.node[0]) == {
+        "channels_last": 0,
+        "threshold": 0.0,
+        "scale": 0.0,
+        "drift": 1.0,
+        "period": 1,
+    }
     assert attrs(converted.graph.node[3]) == {"channels_last": 0}
 
 
@@ -335,6 +341,15 @@ class TestGates:
         assert self.gates(thresholds=self.thresholds(nodes=nodes)) == want
         assert self.gates(thresholds=path, tolerance=0.5) == want | {"conv_b": (0.5, 0)}
 
+    def test_turns(self) -> None:
+        """Drift and period stand at Enter, with streams too; without them all frames are alike."""
+        given = self.thresholds(drift=0.25, period=4)
+        for streams in (False, True):
+            enter = convert(self.model, thresholds=given, streams=streams).graph.node[0]
+            assert (attrs(enter)["drift"], attrs(enter)["period"]) == (0.25, 4)
+        enter = convert(self.model, thresholds=self.thresholds()).graph.node[0]
+        assert (attrs(enter)["drift"], attrs(enter)["period"]) == (1.0, 1)
+
     def test_any_model(self) -> None:
         assert self.gates(thresholds=self.thresholds(model=None))["conv_a"] == (0.03, 0)
 
@@ -347,6 +362,9 @@ class TestGates:
             ({"tolerance": -0.1}, "tolerance is -0.1"),
             ({"tolerance": float("nan")}, "tolerance is nan"),
             ({"tolerance": "much"}, "is not a number"),
+            ({"drift": 1.5, "period": 2}, "drift 1.5 and period 2 do not fit"),
+            ({"drift": 0.5, "period": 0}, "drift 0.5 and period 0 do not fit"),
+            ({"drift": 0.5, "period": 2.5}, "drift 0.5 and period 2.5 do not fit"),
             ({"nodes": [1]}, "is not an object"),
             ({"nodes": {"conv_a": {"scale": 1.0}}}, 'has no "threshold"'),
             ({"nodes": {"conv_a": {"threshold": float("inf")}}}, "threshold of 'conv_a' is inf"),

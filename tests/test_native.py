@@ -349,7 +349,7 @@ TICKET = helper.make_tensor_value_info("t", TensorProto.INT64, [None, None])
 def ticket_sessions() -> tuple[Native, Native]:
     """A picture to a ticket, and a ticket to a picture, as two sessions."""
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None] * 4)
-    enter = node("Enter", ["x"], ["t"], "Enter_x", channels_last=0, threshold=0.0, scale=0.0)
+    enter = node("Enter", ["x"], ["t"], "Enter_x", channels_last=0, threshold=0.0, scale=0.0, drift=1.0, period=1)
     leave = node("Exit", ["t"], ["x"], "Exit_x", channels_last=0)
     graphs = helper.make_graph([enter], "in", [x], [TICKET]), helper.make_graph([leave], "out", [TICKET], [x])
     first, second = (Native(helper.make_model(g, opset_imports=OPSETS, ir_version=10)) for g in graphs)

@@ -164,7 +164,7 @@ def test_a_ticket_of_an_older_version_is_refused() -> None:
     row = np.ones((2, 2, 3), np.float32)
     resident.write(row, np.ones((2, 2), bool), None)
     resident.usable = True
-    old = base.unpack(base.pack([resident.ticket(0, 1.0)]))
+    old = base.unpack(base.pack([resident.ticket(0, 1.0, 1.0)]))
     assert np.array_equal(base.read(old[0]), row)
     resident.write(row * 2, np.ones((2, 2), bool), 0.0)
     with pytest.raises(RuntimeError, match="two runs use one stream at once"):
@@ -181,11 +181,11 @@ def test_change_of_shape_starts_anew() -> None:
 
 def test_tickets_survive_packing() -> None:
     segments = (base.Segment(2**62 + 1, 3, 4, 0, 7), base.Segment(5, 0, 1, 2**20, 2**20 + 3))
-    tickets = [base.Ticket(9, 0.5, 70000, 4, segments), base.Ticket(-3, 0.0, 1, 1, segments)]
+    tickets = [base.Ticket(9, 0.5, 70000, 4, segments), base.Ticket(-3, 0.0, 1, 1, segments, 0.25)]
     tensor = base.pack(tickets)
     assert tensor.shape == (2, 3 + 4 * 2)
     assert base.unpack(tensor) == tickets
-    assert tensor[0, 1] == 0x3F000000 and tensor[0, 2] == 70000 << 32 | 4
+    assert tensor[0, 1] == 0x3F800000_3F000000 and tensor[0, 2] == 70000 << 32 | 4
     with pytest.raises(ValueError, match="not a ticket"):
         base.unpack(tensor[:, :6])
 

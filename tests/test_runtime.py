@@ -21,8 +21,9 @@ ort = pytest.importorskip("onnxruntime")
 
 def tiny_model() -> bytes:
     """x -> Enter -> Exit -> y: the identity."""
+    gate = {"threshold": 0.0, "scale": 0.0, "drift": 1.0, "period": 1}
     nodes = [
-        helper.make_node("Enter", ["x"], ["t"], "Enter_x", domain="rrm", channels_last=0, threshold=0.0, scale=0.0),
+        helper.make_node("Enter", ["x"], ["t"], "Enter_x", domain="rrm", channels_last=0, **gate),
         helper.make_node("Exit", ["t"], ["y"], "Exit_y", domain="rrm", channels_last=0),
     ]
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2, 3, 4]) for name in "xy"]

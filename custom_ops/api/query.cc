@@ -48,7 +48,9 @@ void describe(Node& node, std::ostringstream& out) {
       << ",\"macs_done\":" << s.macs_done << ",\"macs_added\":" << s.macs_added << ",\"swept_bytes\":" << s.swept_bytes
       << ",\"ns\":" << s.nanoseconds << ",\"state_bytes\":" << node.state_bytes()
       << ",\"output_bytes\":" << node.output_bytes() << ",\"weight_bytes\":" << node.weight_bytes()
-      << ",\"threshold\":" << finite(node.threshold()) << ",\"scale\":" << finite(node.scale()) << ",\"phases\":{";
+      << ",\"threshold\":" << finite(node.threshold()) << ",\"scale\":" << finite(node.scale())
+      << ",\"measured_scale\":" << finite(node.measured_scale(false))
+      << ",\"inner_measured_scale\":" << finite(node.measured_scale(true)) << ",\"phases\":{";
   for (size_t i = 0; i < kPhaseNames.size(); ++i) {
     out << (i == 0 ? "" : ",") << quoted(kPhaseNames[i]) << ':' << s.phases.nanoseconds[i];
   }
@@ -82,6 +84,18 @@ std::string fail(Group& group, std::istringstream& words) {
   return "{}";
 }
 
+// Of an Enter the second pair is drift and period.
+std::string gate(Group& group, std::istringstream& words) {
+  GateAttributes outer, inner;
+  words >> outer.threshold >> outer.scale >> inner.threshold >> inner.scale >> std::ws;
+  std::string name;
+  std::getline(words, name);
+  bool found = false;
+  group.each([&](Node& node) { found = (node.name() == name && node.set_gate(outer, inner)) || found; });
+  if (!found) throw Error("no node '" + name + "' with a gate in this group");
+  return "{}";
+}
+
 std::string answer(const char* request) {
   std::istringstream words(request);
   std::string verb;
@@ -95,6 +109,7 @@ std::string answer(const char* request) {
   if (group == nullptr) throw Error("no such request or group: '" + std::string(request) + "'");
   if (verb == "stats") return stats(*group);
   if (verb == "fail") return fail(*group, words);
+  if (verb == "gate") return gate(*group, words);
   if (verb == "reset_stats") {
     group->each([](Node& node) { node.stats().clear(); });
   } else if (verb == "phases") {

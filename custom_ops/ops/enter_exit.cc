@@ -23,13 +23,18 @@ int32_t tasks_for(int64_t floats, int32_t rows) {
 }
 
 struct EnterState : MapState {
+  int64_t frames = 0;
   Floats planar;  // the held picture once more, channel by channel as it comes (not for channels_last)
 };
 
 class Enter : public Node {
  public:
   Enter(const Attributes& attributes, const Kernels& kernels)
-      : Node(attributes, kernels), channels_last_(attributes.integer("channels_last") != 0), gate_(attributes) {}
+      : Node(attributes, kernels),
+        channels_last_(attributes.integer("channels_last") != 0),
+        gate_(attributes),
+        drift_(attributes.real("drift")),
+        period_(attributes.integer("period")) {}
 
   void run(Context& context) override {
     const RunClock clock(stats_);
@@ -64,6 +69,16 @@ class Enter : public Node {
   int64_t output_bytes() override { return streams_.sum(&EnterState::output_bytes); }
   float threshold() const override { return gate_.threshold; }
   float scale() override { return gate_.scale; }
+  float measured_scale(bool inner) override {
+    const std::shared_ptr<EnterState> state = streams_.some();
+    return state == nullptr || inner ? 0.0f : state->scale.load();
+  }
+  bool set_gate(const GateAttributes& gate, const GateAttributes& turns) override {
+    gate_ = gate;
+    drift_ = turns.threshold;
+    period_ = static_cast<int64_t>(turns.scale);
+    return true;
+  }
 
  protected:
   virtual std::vector<int64_t> streams_of(Context&, int64_t batch) const {
@@ -82,7 +97,8 @@ class Enter : public Node {
     const bool fresh = state.begin(shape);
     const int64_t floats = state.out->rows.size();
     if (!channels_last_ && fresh) state.planar.resize(floats);
-    const GateLevel level = state.level(gate_, factor, fresh);
+    const float turn = period_ > 1 && state.frames++ % period_ == 0 ? drift_ : 1.0f;
+    const GateLevel level = state.level(gate_, factor, turn, fresh);
     state.next.clear();
     PhaseClock::of_thread().lap(Phase::kTickets);
     const int32_t rows = fails_now() ? shape.height / 2 : shape.height;
@@ -107,7 +123,7 @@ class Enter : public Node {
     }
     state.finish(gate_, kernels_, changed.load(), fresh);
     state.bytes += state.planar.bytes();
-    return state.ticket(stream, factor);
+    return state.ticket(stream, factor, turn);
   }
 
   int64_t rows_planar(const Dense& x, const MapShape& shape, EnterState& state, const GateLevel& level,
@@ -154,7 +170,9 @@ class Enter : public Node {
   }
 
   const bool channels_last_;
-  const GateAttributes gate_;
+  GateAttributes gate_;
+  float drift_;
+  int64_t period_;
   Streams<EnterState> streams_;
 };
 

@@ -29,9 +29,10 @@ bool MapState::begin(const MapShape& shape) {
   return true;
 }
 
-GateLevel MapState::level(const GateAttributes& gate, float factor, bool fresh) {
+GateLevel MapState::level(const GateAttributes& gate, float factor, float of_turn, bool fresh) {
   tolerance = factor;
-  const float rms = gate.threshold * factor * (gate.scale > 0 ? gate.scale : scale);
+  turn = of_turn;
+  const float rms = gate.threshold * factor * turn * (gate.scale > 0 ? gate.scale : scale.load());
   const float limit = rms * rms * static_cast<float>(out->channels);
   const Gate kind = fresh ? Gate::kAll : limit > 0 && std::isfinite(limit) ? Gate::kRms : Gate::kExact;
   return {kind, limit};
@@ -54,10 +55,11 @@ void MapState::finish(const GateAttributes& gate, const Kernels& kernels, int64_
   output_bytes = out->rows.size() * static_cast<int64_t>(sizeof(float));
 }
 
-Ticket MapState::ticket(int64_t stream, float factor) const {
+Ticket MapState::ticket(int64_t stream, float factor, float of_turn) const {
   Ticket t;
   t.stream = stream;
   t.tolerance = factor;
+  t.turn = of_turn;
   t.height = out->height;
   t.width = out->width;
   t.segments = {{out->id, out->base, out->version, 0, out->channels}};

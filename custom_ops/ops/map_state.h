@@ -4,8 +4,7 @@
 #include <atomic>
 #include <mutex>
 
-#include "kernels/table.h"
-#include "ops/interface.h"
+#include "ops/gate.h"
 #include "state/resident.h"
 #include "state/ticket.h"
 
@@ -17,25 +16,12 @@ struct MapShape {
   int32_t channels;
 };
 
-// threshold, scale: as the node's attributes have them. A threshold of 0 is exact; a scale of 0 is measured.
-struct GateAttributes {
-  GateAttributes() = default;
-  explicit GateAttributes(const Attributes& attributes)
-      : threshold(attributes.real("threshold")), scale(attributes.real("scale")) {}
-  float threshold = 0;
-  float scale = 0;
-};
-
-struct GateLevel {
-  Gate gate;
-  float limit;  // of the sum of squares over a row; only for Gate::kRms
-};
-
 struct MapState {
   OwnedResident out;
   ChangeMap next;                        // the change map in the making
-  float scale = 0;                       // measured on the first frame that has one, where the node has none of its own
+  std::atomic<float> scale{0};           // measured on the first frame that has one, where the node has none of its own
   float tolerance = 0;                   // the ticket's factor in the run before
+  float turn = 1;                        // and its `turn`
   std::atomic<int64_t> bytes{0};         // all that is kept
   std::atomic<int64_t> output_bytes{0};  // the rows alone
 
@@ -45,10 +31,11 @@ struct MapState {
   bool begin(const MapShape& shape);
   // Rows held under a wider tolerance have to show that they are good enough for this one: every site is active.
   bool narrows(const GateAttributes& gate, float factor) const { return gate.threshold > 0 && factor < tolerance; }
-  GateLevel level(const GateAttributes& gate, float factor, bool fresh);
+  // turn: a further factor that asks for nothing of rows that are not computed anyway.
+  GateLevel level(const GateAttributes& gate, float factor, float turn, bool fresh);
   // Stores the new version if anything changed; usable from here on.
   void finish(const GateAttributes& gate, const Kernels& kernels, int64_t changed, bool fresh);
-  Ticket ticket(int64_t stream, float factor) const;
+  Ticket ticket(int64_t stream, float factor, float turn) const;
 };
 
 }  // namespace rrm

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/table.h"
+#include "ops/gate.h"
 #include "ops/interface.h"
 #include "state/resident.h"
 #include "state/ticket.h"
@@ -66,6 +67,10 @@ class Node {
   virtual int64_t streams() { return 0; }
   virtual float threshold() const { return 0; }
   virtual float scale() { return 0; }
+  // Of a stream's first frame, at this gate or the one inside; 0: not measured.
+  virtual float measured_scale(bool /*inner*/) { return 0; }
+  // For calibration, while no run is in progress and before a reset. False: there is no gate.
+  virtual bool set_gate(const GateAttributes&, const GateAttributes& /*inner*/) { return false; }
 
   const std::string& name() const { return name_; }
   const std::string& op() const { return op_; }
@@ -171,6 +176,11 @@ class Streams {
     int64_t n = 0;
     for (auto& [id, state] : states_) n += (state.get()->*bytes).load();
     return n;
+  }
+  // One that is held, if any is.
+  std::shared_ptr<State> some() {
+    std::lock_guard lock(mutex_);
+    return states_.empty() ? nullptr : states_.begin()->second;
   }
   int64_t count() {
     std::lock_guard lock(mutex_);

@@ -44,6 +44,10 @@ class SeparableConv final : public SiteNode {
     pack(point.as<float>(), bias.as<float>());
   }
 
+  bool set_gate(const GateAttributes& gate, const GateAttributes& inner) override {
+    if (inner_gate_.threshold > 0) inner_gate_ = inner;
+    return SiteNode::set_gate(gate, inner);
+  }
   int64_t weight_bytes() override { return packed_.bytes() + deep_.weight_bytes(); }
 
  protected:
@@ -66,7 +70,7 @@ class SeparableConv final : public SiteNode {
     if (state.extra == nullptr) state.extra = std::make_unique<Inner>();
     Inner& inner = *static_cast<Inner*>(state.extra.get());
     const bool anew = inner.map.begin({shape.height, shape.width, deep_.channels()});
-    inner.level = inner.map.level(inner_gate_, state.tolerance, fresh || anew);
+    inner.level = inner.map.level(inner_gate_, state.tolerance, state.turn, fresh || anew);
     inner.changed = 0;
   }
 
@@ -125,6 +129,7 @@ class SeparableConv final : public SiteNode {
     if (!gated()) return;
     Inner& inner = *static_cast<Inner*>(state.extra.get());
     inner.map.finish(inner_gate_, kernels_, inner.changed, fresh);
+    state.inner_scale = inner.map.scale.load();
   }
 
   bool narrows(const SiteState& state, float factor) const override {

@@ -135,6 +135,11 @@ int64_t SiteNode::state_bytes() { return streams_.sum(&SiteState::bytes); }
 
 int64_t SiteNode::output_bytes() { return streams_.sum(&SiteState::output_bytes); }
 
+float SiteNode::measured_scale(bool inner) {
+  const std::shared_ptr<SiteState> state = streams_.some();
+  return state == nullptr ? 0.0f : inner ? state->inner_scale.load() : state->scale.load();
+}
+
 double SiteNode::nanoseconds_per_site(std::span<const MapInput> in, const MapShape& shape) const {
   int32_t floats = 2 * shape.channels;
   for (const MapInput& m : in) floats += m.channels;
@@ -180,7 +185,7 @@ Answer SiteNode::answer(Context& context, std::span<const Ticket> tickets) {
   const bool fresh = state.begin(shape);
   if (fresh) state.active.resize(shape.height, shape.width);
   const bool everything = find_active(in, shape, state, fresh || narrower);
-  const GateLevel gate = state.level(gate_, tickets[0].tolerance, fresh);
+  const GateLevel gate = state.level(gate_, tickets[0].tolerance, tickets[0].turn, fresh);
   const int64_t changed = compute(context, in, shape, state, gate, everything);
   state.finish(gate_, kernels_, changed, fresh);
   for (size_t i = 0; i < map_inputs_; ++i) state.memory[i].consumed(tickets[i]);
@@ -195,7 +200,7 @@ Answer SiteNode::answer(Context& context, std::span<const Ticket> tickets) {
 Answer SiteNode::answer_of(std::span<const MapInput> in, const MapShape& shape, const SiteState& state,
                            const Ticket& like) const {
   const int64_t sites = state.out->sites();
-  return {state.ticket(like.stream, like.tolerance), sites,
+  return {state.ticket(like.stream, like.tolerance, like.turn), sites,
           static_cast<int64_t>(macs_per_site(in, shape) * static_cast<double>(sites))};
 }
 

@@ -57,6 +57,7 @@ struct SiteState : MapState {
   std::vector<InputMemory> memory;
   ChangeMap active;
   std::unique_ptr<Extra> extra;
+  std::atomic<float> inner_scale{0};  // of a gate inside the node
   // Exact runs in a row in which every site was active and nearly every row changed.
   int32_t restless = 0;
   // Rows of all active sites that prepare() made already: only where these are one block.
@@ -115,6 +116,11 @@ class SiteNode : public TicketNode {
   int64_t streams() override { return streams_.count(); }
   float threshold() const override { return gate_.threshold; }
   float scale() override { return gate_.scale; }
+  float measured_scale(bool inner) override;
+  bool set_gate(const GateAttributes& gate, const GateAttributes&) override {
+    gate_ = gate;
+    return true;
+  }
 
  protected:
   virtual MapShape out_shape(std::span<const MapInput> in) const = 0;

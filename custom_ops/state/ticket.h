@@ -1,5 +1,6 @@
 // The words of a ticket: an int64 tensor [N, 3 + 4 * segments], one row per batch row:
-//   stream, tolerance factor (float bits), height << 32 | width, then per segment: id, base, version, first << 32 | end
+//   stream, turn << 32 | tolerance factor (float bits both), height << 32 | width, then per segment: id, base, version,
+//   first << 32 | end
 #pragma once
 
 #include <bit>
@@ -21,6 +22,7 @@ struct Segment {
 struct Ticket {
   int64_t stream = 0;
   float tolerance = 1.0f;
+  float turn = 1.0f;  // a further factor on thresholds, of this frame alone: see Enter's `drift`
   int32_t height = 0;
   int32_t width = 0;
   std::vector<Segment> segments;
@@ -43,7 +45,7 @@ inline int64_t pack_pair(int32_t high, int32_t low) {
 
 inline void write_ticket(const Ticket& t, int64_t* words) {
   *words++ = t.stream;
-  *words++ = static_cast<int64_t>(std::bit_cast<uint32_t>(t.tolerance));
+  *words++ = pack_pair(std::bit_cast<int32_t>(t.turn), std::bit_cast<int32_t>(t.tolerance));
   *words++ = pack_pair(t.height, t.width);
   for (const Segment& s : t.segments) {
     *words++ = s.id;
@@ -59,7 +61,8 @@ inline void read_ticket(const int64_t* words, int64_t count, Ticket& out) {
   const auto high = [](int64_t v) { return static_cast<int32_t>(v >> 32); };
   const auto low = [](int64_t v) { return static_cast<int32_t>(v); };
   out.stream = words[0];
-  out.tolerance = std::bit_cast<float>(static_cast<uint32_t>(words[1]));
+  out.tolerance = std::bit_cast<float>(low(words[1]));
+  out.turn = std::bit_cast<float>(high(words[1]));
   out.height = high(words[2]);
   out.width = low(words[2]);
   out.segments.resize(static_cast<size_t>((count - kTicketHead) / kTicketSegment));

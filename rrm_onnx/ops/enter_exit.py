@@ -4,6 +4,7 @@ writer (emit.py) places them."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,10 +19,11 @@ STREAM_INPUTS = ("rrm_stream", "rrm_reset", "rrm_tolerance")
 def enter(tensor: str, ticket: str, channels_last: bool, streams: bool) -> RrmNode:
     """Dense tensor (float32 or uint8, NCHW or NHWC) -> ticket of a resident map.
 
-    A gate stands behind it: a site is taken over when it differs from the held one by more than the threshold.
+    A gate stands behind it: a site is taken over when it differs from the held one by more than the threshold. In every
+    `period`-th frame all thresholds of the region are multiplied by `drift` (below 1): what moves slowly passes then.
     """
     op, extra = ("EnterStream", STREAM_INPUTS) if streams else ("Enter", ())
-    attributes = {"channels_last": int(channels_last), **EXACT_GATE}
+    attributes = {"channels_last": int(channels_last), **EXACT_GATE, "drift": 1.0, "period": 1}
     return RrmNode(op, f"Enter_{tensor}", (tensor, *extra), (ticket,), (), attributes)
 
 
@@ -35,12 +37,19 @@ def leave(tensor: str, ticket: str, channels_last: bool) -> RrmNode:
 # --- NumPy definition ----------------------------------------------------------------------------------------------
 
 
+@dataclass
+class EnterState(StreamState):
+    frames: int = 0
+
+
 class Enter(StatefulOp):
     """A dense batch becomes one resident map per row; a site counts as changed where it passes the gate."""
 
     takes: ClassVar[tuple[str, ...]] = ("x: float32 or uint8 [N, C, H, W], or [N, H, W, C] where `channels_last`",)
     gated: ClassVar[bool] = True
     channels_last: int = 0
+    drift: float = 1.0
+    period: int = 1
 
     def _run(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
         return (self._enter(inputs[0], range(len(inputs[0])), 1.0),)
@@ -53,12 +62,15 @@ class Enter(StatefulOp):
         return pack([self._frame(fresh, stream, tolerance) for fresh, stream in frames])
 
     def _frame(self, fresh: Any, stream: int, tolerance: float) -> Ticket:
-        state = self.streams.setdefault(stream, StreamState())
+        state = self.streams.setdefault(stream, EnterState())
+        assert isinstance(state, EnterState)
         resident = state.resident
+        turn = self.drift if self.period > 1 and state.frames % self.period == 0 else 1.0
+        state.frames += 1
         held_is_valid = resident.usable and resident.rows.shape == fresh.shape
         resident.usable = False
-        self.commit(resident, fresh, np.ones(fresh.shape[:2], np.bool_), held_is_valid, tolerance)
-        return resident.ticket(stream, tolerance)
+        self.commit(resident, fresh, np.ones(fresh.shape[:2], np.bool_), held_is_valid, tolerance * turn)
+        return resident.ticket(stream, tolerance, turn)
 
 
 class EnterStream(Enter):

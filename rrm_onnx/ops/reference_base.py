@@ -48,7 +48,8 @@ class Segment:
 class Ticket:
     """One batch row of a ticket tensor: what flows on an edge in place of one feature map.
 
-    `tolerance` is the factor on all thresholds of this run (1 = as written in the nodes, 0 = exact).
+    `tolerance` is the factor on all thresholds of this run (1 = as written in the nodes, 0 = exact); `turn` a further
+    one, of this frame alone, that asks for nothing of sites that are not active (see Enter's `drift`).
     """
 
     stream: int
@@ -56,6 +57,7 @@ class Ticket:
     height: int
     width: int
     segments: tuple[Segment, ...]
+    turn: float = 1.0
 
     @property
     def channels(self) -> int:
@@ -63,10 +65,12 @@ class Ticket:
 
 
 def pack(tickets: Sequence[Ticket]) -> npt.NDArray[np.int64]:
-    """The int64 tensor [N, 3 + 4*S]: stream, tolerance bits, H<<32|W, then id, base, version, c0<<32|c1 per segment."""
+    """The int64 tensor [N, 3 + 4*S]: stream, turn<<32|tolerance (bits of floats), H<<32|W, then id, base, version,
+    c0<<32|c1 per segment."""
     rows = []
     for t in tickets:
-        row = [t.stream, int(np.float32(t.tolerance).view(np.uint32)), t.height << 32 | t.width]
+        turn, tolerance = (int(v) for v in np.array([t.turn, t.tolerance], np.float32).view(np.int32))
+        row = [t.stream, turn << 32 | tolerance & 0xFFFFFFFF, t.height << 32 | t.width]
         for s in t.segments:
             row += [s.id, s.base, s.version, s.c0 << 32 | s.c1]
         rows.append(row)
@@ -83,8 +87,8 @@ def unpack(tensor: npt.NDArray[np.int64]) -> list[Ticket]:
             Segment(row[i], row[i + 1], row[i + 2], row[i + 3] >> 32, row[i + 3] & 0xFFFFFFFF)
             for i in range(3, len(row), 4)
         )
-        tolerance = float(np.uint32(row[1]).view(np.float32))
-        tickets.append(Ticket(row[0], tolerance, row[2] >> 32, row[2] & 0xFFFFFFFF, segments))
+        tolerance, turn = (float(np.uint32(v).view(np.float32)) for v in (row[1] & 0xFFFFFFFF, row[1] >> 32))
+        tickets.append(Ticket(row[0], tolerance, row[2] >> 32, row[2] & 0xFFFFFFFF, segments, turn))
     return tickets
 
 
@@ -103,10 +107,10 @@ class Resident:
     def __post_init__(self) -> None:
         _registry[self.id] = self
 
-    def ticket(self, stream: int, tolerance: float) -> Ticket:
+    def ticket(self, stream: int, tolerance: float, turn: float) -> Ticket:
         height, width, channels = self.rows.shape
         segment = Segment(self.id, self.base, self.version, 0, channels)
-        return Ticket(stream, tolerance, height, width, (segment,))
+        return Ticket(stream, tolerance, height, width, (segment,), turn)
 
     def gate(self, fresh: Map, active: Sites, held_is_valid: bool, relative: float, given: float) -> Sites:
         """`write` behind a gate of that threshold, relative to the scale; which rows passed.
@@ -176,12 +180,13 @@ class StreamState:
     """What one node keeps for one stream.
 
     `tolerance` is the factor of the last run: when it falls, held rows may be further off than the new one allows, so
-    every site has to be looked at again.
+    every site has to be looked at again (`narrower`, in a run).
     """
 
     resident: Resident = field(default_factory=Resident)
     seen: Seen = ()
     tolerance: float = 0.0
+    narrower: bool = False
 
 
 class RrmOp(OpRun):
@@ -260,7 +265,7 @@ class SiteOp(StatefulOp):
         return (pack([self._frame(row, inputs[count:]) for row in batch]),)
 
     def _frame(self, tickets: tuple[Ticket, ...], constants: Sequence[Any]) -> Ticket:
-        stream, tolerance = common_stream(tickets)
+        stream, tolerance, turn = common_stream(tickets)
         maps = [read(t) for t in tickets]
         seen: Seen = tuple(tuple((s.id, s.version) for s in t.segments) for t in tickets)
         state = self._state(stream, seen)
@@ -268,15 +273,16 @@ class SiteOp(StatefulOp):
         size = self.output_shape([m.shape for m in maps])
 
         held_is_valid = resident.usable and resident.rows.shape[:2] == size
-        everything = not held_is_valid or tolerance < state.tolerance
+        state.narrower = tolerance < state.tolerance
+        everything = not held_is_valid or state.narrower
         active = np.ones(size, np.bool_) if everything else self._active(tickets, maps, state.seen, size)
         if active.any():
             # Whatever stops this run from here on, the next one starts from nothing.
             resident.usable = False
-            self.update(state, maps, constants, active, held_is_valid, tolerance)
+            self.update(state, maps, constants, active, held_is_valid, tolerance * turn)
         state.seen = seen
         state.tolerance = tolerance
-        return resident.ticket(stream, tolerance)
+        return resident.ticket(stream, tolerance, turn)
 
     def _state(self, stream: int, seen: Seen) -> StreamState:
         """The state of `stream`: a new one if an input is another resident map than before (its owner started anew)."""
@@ -299,11 +305,11 @@ class SiteOp(StatefulOp):
         return active
 
 
-def common_stream(tickets: Sequence[Ticket]) -> tuple[int, float]:
-    """Stream and tolerance factor of tickets that meet in one node. ValueError if they are not of one run."""
+def common_stream(tickets: Sequence[Ticket]) -> tuple[int, float, float]:
+    """Stream, tolerance factor and turn of tickets that meet in one node. ValueError if they are not of one run."""
     if len({(t.stream, t.tolerance) for t in tickets}) != 1:
         raise ValueError("the inputs of a node belong to different streams")
-    return tickets[0].stream, tickets[0].tolerance
+    return tickets[0].stream, tickets[0].tolerance, tickets[0].turn
 
 
 def cut(segments: Sequence[Segment], start: int, end: int) -> Iterator[Segment]:

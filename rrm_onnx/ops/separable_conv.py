@@ -100,7 +100,7 @@ class SeparableConv(WindowOp):
         fresh = self._depthwise(maps[0], *constants[:2])
         passed = inner.gate(fresh, active, held_is_valid, self.inner_threshold * tolerance, self.inner_scale)
         # With a narrower factor a row behind may be too far off although the row between stands.
-        reached = active if tolerance < state.tolerance else passed
+        reached = active if state.narrower else passed
         self.commit(state.resident, self._pointwise(inner.rows, *constants[2:]), reached, held_is_valid, tolerance)
 
     def _depthwise(self, fmap: Map, w: Any, b: Any) -> Map:

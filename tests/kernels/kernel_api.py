@@ -59,8 +59,8 @@ GemmAddArgs = _struct("GemmAddArgs", "rows:p outs:p sites:i packed:p k:i n:i fir
 DepthwiseArgs = _struct("DepthwiseArgs", "rows:p rows_stride:l taps:i sites:i w:p bias:p c:i out:p out_stride:l")
 RunArgs = _struct(
     "RunArgs",
-    "bands:p kernel_h:i kernel_w:i column:i width:i stride:i dilation:i pitch:l sites:i w:p bias:p c:i out:p out_stride:l "
-    "ahead:p",
+    "bands:p kernel_h:i kernel_w:i column:i width:i stride:i dilation:i pitch:l sites:i w:p bias:p c:i out:p "
+    "out_stride:l ahead:p",
 )
 WindowArgs = _struct("WindowArgs", "rows:p rows_stride:l taps:i sites:i weights:p c:i out:p out_stride:l")
 BinaryArgs = _struct(

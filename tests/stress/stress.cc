@@ -109,8 +109,9 @@ Given attributes(const std::string& name, int64_t kernel, int64_t stride, int64_
             {"ceil_mode", {0}},
             {"channels_last", {0}},
             {"start", {0}},
-            {"end", {0}}};
-  a.floats = {{"threshold", {threshold}}, {"scale", {0.0f}}, {"activation_params", {}}};
+            {"end", {0}},
+            {"period", {3}}};
+  a.floats = {{"threshold", {threshold}}, {"scale", {0.0f}}, {"drift", {0.5f}}, {"activation_params", {}}};
   a.texts = {{"auto_pad", "NOTSET"}, {"activation", "Relu"}, {"op", "Mul"}};
   return a;
 }
