@@ -34,6 +34,10 @@ class ThresholdsError(RrmError):
     """The thresholds are malformed, out of range or belong to another model."""
 
 
+class CalibrationError(RrmError):
+    """A calibration cannot be made, or cannot go on."""
+
+
 class ClipError(RrmError):
     """The video clip cannot be read."""
 

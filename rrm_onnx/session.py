@@ -73,6 +73,15 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc]
         """
         runtime.query(f"phases {self._rrm_group} {int(on)}")
 
+    def set_gate(self, node: str, gate: tuple[float, float], second: tuple[float, float] = (0.0, 0.0)) -> None:
+        """Give a node's gate another (threshold, scale), while nothing runs; `reset` before the next run. For trials: a
+        model is converted with its thresholds.
+
+        second: of the gate inside of a SeparableConv that was converted with one; of an Enter (drift, period).
+        """
+        words = " ".join(f"{float(v):.9g}" for v in (*gate, *second))
+        runtime.query(f"gate {self._rrm_group} {words} {node}")
+
     def reset_stats(self) -> None:
         """Start the counts of `stats` anew; the state stays."""
         runtime.query(f"reset_stats {self._rrm_group}")

@@ -1,0 +1,1 @@
+"""Calibration: from footage and the error that one accepts to a threshold for every gate."""

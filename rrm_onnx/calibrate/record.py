@@ -1,0 +1,141 @@
+"""The frames of a calibration and the original's answers to them, on disk: memory does not grow with their number."""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+import onnx
+
+from rrm_onnx import yardstick
+from rrm_onnx.errors import CalibrationError
+from rrm_onnx.yardstick import Array
+
+FEWEST = 12  # frames of a clip: less than that says nothing about what is not seen
+FIT = 2 / 3  # of a clip's frames; what is behind them checks
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Frames [first, end) that follow one another in one clip."""
+
+    first: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.first
+
+
+class Recording:
+    """Frames as feeds and the original's answers, by number; `fit` and `check`: the stretches to search and to check
+    on. A context manager: the files go when it ends."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="rrm-calibrate-")
+        self._arrays: list[tuple[list[str], int]] = []  # of each frame: input names, number of outputs
+        self.fit: list[Stretch] = []
+        self.check: list[Stretch] = []
+        self.dense_ms = 0.0  # a frame, by the median
+        self.changes: list[float] = []  # of each frame's input against the one before: RMS over the RMS of the input
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._folder.cleanup()
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def _path(self, t: int, what: str) -> pathlib.Path:
+        return pathlib.Path(self._folder.name, f"{t}-{what}.npy")
+
+    def add(self, feed: yardstick.Feed, truth: Sequence[Array]) -> None:
+        t = len(self._arrays)
+        arrays = [(f"in{k}", value) for k, value in enumerate(feed.values())]
+        arrays += [(f"out{k}", value) for k, value in enumerate(truth)]
+        try:
+            for what, value in arrays:
+                np.save(self._path(t, what), np.asarray(value))
+        except OSError as error:
+            raise CalibrationError(
+                f"frame {t} cannot be kept in {self._folder.name}: {error.strerror}",
+                hint="use fewer frames, or set TMPDIR to a folder with more room",
+            ) from error
+        self._arrays.append((list(feed), len(truth)))
+
+    def feed(self, t: int) -> dict[str, Array]:
+        return {name: np.load(self._path(t, f"in{k}")) for k, name in enumerate(self._arrays[t][0])}
+
+    def truth(self, t: int) -> list[Array]:
+        """The original's answer to frame t."""
+        return [np.load(self._path(t, f"out{k}")) for k in range(self._arrays[t][1])]
+
+    def close_clip(self, first: int) -> None:
+        """Frames [first, now) are one clip: the first two thirds of them fit, the rest checks."""
+        count = len(self) - first
+        if count < FEWEST:
+            raise CalibrationError(
+                f"a clip of {count} frames is too short to calibrate on",
+                hint=f"give {FEWEST} frames or more; some hundred that show what the camera usually sees are better",
+            )
+        if not any(self.changes[first + 1 :]):
+            raise CalibrationError(
+                "nothing changes in the clip: all its frames are equal",
+                hint="calibrate on footage like that which the model will see",
+            )
+        middle = first + round(FIT * count)
+        self.fit.append(Stretch(first, middle))
+        self.check.append(Stretch(middle, len(self)))
+
+
+def record(
+    model: onnx.ModelProto,
+    clips: Iterable[Iterable[yardstick.Feed]],
+    check: Callable[[Sequence[Array]], None],
+    *,
+    threads: int,
+    step: Callable[[int], None] = lambda done: None,
+) -> Recording:
+    """The original on all frames of all clips. check: called with the answer to the first frame. step: called with the
+    number of frames so far. Raises CalibrationError for clips that are too short or in which nothing changes."""
+    session = yardstick.dense_session(model, threads)
+    names = [o.name for o in session.get_outputs()]
+    recording, seconds = Recording(), list[float]()
+    try:
+        for clip in clips:
+            first, last = len(recording), None
+            for feed in clip:
+                start = time.perf_counter()
+                truth = yardstick.run(session, names, feed)
+                seconds.append(time.perf_counter() - start)
+                if len(recording) == 0:
+                    check(truth)
+                recording.changes.append(0.0 if last is None else change(last, feed))
+                recording.add(feed, truth)
+                last = feed
+                step(len(recording))
+            recording.close_clip(first)
+        if not recording.fit:
+            raise CalibrationError("there are no frames", hint="give a clip, or an iterable that is not used up")
+    except BaseException:
+        recording.__exit__(None, None, None)
+        raise
+    recording.dense_ms = 1e3 * float(np.median(seconds[1:]))
+    return recording
+
+
+def change(before: yardstick.Feed, now: yardstick.Feed) -> float:
+    """How much the largest input moved: RMS of the difference over RMS."""
+    name = max(now, key=lambda n: now[n].size)
+    a, b = (np.asarray(feed[name], np.float64) for feed in (before, now))
+    if a.shape != b.shape:
+        return 1.0
+    return float(np.sqrt(np.mean((b - a) ** 2)) / max(np.sqrt(np.mean(b**2)), 1e-12))

@@ -1,0 +1,175 @@
+"""The search for thresholds: the least cost at a loss that is allowed.
+
+Thresholds are a common factor times a weight for each group of gates. At the best weights, raising any group's
+thresholds a little buys the same cost for the same loss; so each round raises every group alone, by a fixed step, looks
+what that buys, moves the weights towards where it buys more, and finds the factor anew that uses up what is allowed.
+Each look is a run over the recorded frames with real state: losses that add up over depth and time, and gates that only
+matter together, are in it.
+
+Then the thresholds' turns (`drift`, `period`) are tried on top, holding whole answers among them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from rrm_onnx.calibrate.points import Setting
+from rrm_onnx.calibrate.trial import Outcome, Trial
+
+FIRST = 0.02  # threshold that the search starts with
+GROUPS = 16
+ROUNDS = 4
+STEP = 2.0
+MARGIN = 0.2  # of the allowed loss, kept for footage that was not seen
+TURNS = ((0.25, 4), (0.0, 4))
+HOLDS = (2, 3, 5)
+ENOUGH = 1.06  # two factors this close are one
+BEYOND = 1e9  # a threshold that nothing passes
+WEIGHTS = 64.0  # between a weight and the middle one
+Floats = npt.NDArray[np.float64]
+Report = Callable[[str, int, int, "Found"], None]
+
+
+@dataclass
+class Found:
+    """What the search knows so far. setting: the best that keeps to the allowed loss, exact at first; sensitivity: by
+    point, what doubling its group's thresholds added to the loss."""
+
+    setting: Setting
+    outcome: Outcome
+    sensitivity: Floats
+    tried: int = 0
+    complete: bool = False
+    log: list[dict[str, float]] = field(default_factory=list)
+
+
+class OutOfTime(Exception):
+    """The search has used up its time."""
+
+
+class Search:
+    """One search. report: called with a stage's name, steps done and in all, and what was found so far."""
+
+    def __init__(self, trial: Trial, allowed: float, seconds: float, report: Report = lambda *_: None) -> None:
+        self.trial, self.allowed, self.report = trial, allowed, report
+        self.until = time.monotonic() + seconds
+        self.target = allowed * (1 - MARGIN)
+        exact = trial.uniform(0.0)
+        outcome = trial.run(exact, trial.recording.fit, learn=True)
+        self.found = Found(exact, outcome, np.zeros(len(trial.points)))
+        self.groups = grouped([p.entry for p in trial.points])
+
+    def run(self) -> Found:
+        """Raises what a trial raises; `found` is what was known until then."""
+        try:
+            self._weights()
+            self._turns()
+            self.found.complete = True
+        except OutOfTime:
+            pass
+        return self.found
+
+    def _look(self, setting: Setting, learn: bool = False) -> Outcome:
+        """Tries a setting; the best so far is kept."""
+        if time.monotonic() > self.until:
+            raise OutOfTime
+        outcome = self.trial.run(setting, self.trial.recording.fit, learn)
+        self.found.tried += 1
+        self.found.log.append({"drift": setting.drift, "period": setting.period, **outcome.to_dict()})
+        if outcome.bound <= self.target and outcome.cost < self.found.outcome.cost:
+            self.found.setting, self.found.outcome = setting, outcome
+        return outcome
+
+    def _weights(self) -> None:
+        count = int(self.groups.max()) + 1
+        weights, step = np.ones(count), STEP
+        shape = Setting((), 1.0, 1)
+        found: tuple[float, Outcome | None] = self._factor(self._spread(weights, shape), FIRST, learn=True)
+        factor, best = found
+        steps = ROUNDS * count
+        for k in range(ROUNDS):
+            base = self._look(self._spread(weights, shape).scaled(factor))
+            gains = np.zeros(count)
+            for g in range(count):
+                self.report("weights", k * count + g, steps, self.found)
+                raised = weights.copy()
+                raised[g] *= step
+                outcome = self._look(self._spread(raised, shape).scaled(factor))
+                lost = outcome.loss - base.loss
+                self.found.sensitivity[self.groups == g] = max(lost, 0.0) * STEP / step
+                gains[g] = gain(base, outcome, self.target)
+            tried = moved(weights, gains, step)
+            new_factor, outcome = self._factor(self._spread(tried, shape), factor)
+            if outcome is not None and (best is None or outcome.cost < best.cost):
+                weights, factor, best = tried, new_factor, outcome
+            else:
+                step = 1 + (step - 1) * 0.6
+
+    def _spread(self, weights: Floats, like: Setting) -> Setting:
+        """The weights as thresholds of all points."""
+        return dataclasses.replace(like, thresholds=tuple(float(w) for w in weights[self.groups]))
+
+    def _factor(self, shape: Setting, start: float, learn: bool = False) -> tuple[float, Outcome | None]:
+        """The largest factor on `shape` whose loss is allowed, near `start`, and its outcome; None: there is none."""
+        low: tuple[float, Outcome] | None = None
+        high: float | None = None
+        factor = start
+        for _ in range(7):
+            outcome = self._look(shape.scaled(factor), learn)
+            if outcome.bound <= self.target:
+                low = (factor, outcome)
+                factor = factor * 1.5 if high is None else math.sqrt(factor * high)
+            else:
+                high = factor
+                factor = factor / 1.5 if low is None else math.sqrt(factor * low[0])
+            if low is not None and high is not None and high / low[0] < ENOUGH:
+                break
+        return low if low is not None else (start, None)
+
+    def _turns(self) -> None:
+        """Turns on top of the weights that were found, and whole answers that are held."""
+        plain = self.found.setting
+        steps = len(HOLDS) + len(TURNS)
+        for k, period in enumerate(HOLDS):
+            self.report("turns", k, steps, self.found)
+            self._look(dataclasses.replace(self.trial.uniform(BEYOND), drift=0.0, period=period))
+        for k, (drift, period) in enumerate(TURNS):
+            self.report("turns", len(HOLDS) + k, steps, self.found)
+            if any(plain.thresholds):
+                self._factor(dataclasses.replace(plain, drift=drift, period=period), 1.5)
+        self.report("turns", steps, steps, self.found)
+
+
+def grouped(entries: Sequence[bool]) -> npt.NDArray[np.int64]:
+    """The group of each point: those behind pictures are one, the others GROUPS runs of neighbours of about one
+    length."""
+    inner = [k for k, entry in enumerate(entries) if not entry]
+    groups = np.zeros(len(entries), np.int64)
+    count = min(GROUPS - 1, len(inner))
+    first = int(any(entries))
+    for place, k in enumerate(inner):
+        groups[k] = first + place * count // len(inner)
+    return groups
+
+
+def gain(base: Outcome, raised: Outcome, allowed: float) -> float:
+    """What raising a group bought: the logarithm of the cost that it saved, over what it lost. Losses below a hundredth
+    of what is allowed cannot be told from none."""
+    saved = math.log(max(base.cost, 1e-9) / max(raised.cost, 1e-9))
+    lost = max(raised.loss - base.loss, 0.01 * allowed, 1e-9)
+    return max(saved, 1e-4) / lost
+
+
+def moved(weights: Floats, gains: Floats, step: float) -> Floats:
+    """The weights, moved by at most `step` to where more is gained, their geometric mean kept."""
+    relative = gains / np.exp(np.median(np.log(gains)))
+    found: Floats = weights * np.clip(np.sqrt(relative), 1 / step, step)
+    found /= np.exp(np.log(found).mean())
+    return np.asarray(np.clip(found, 1 / WEIGHTS, WEIGHTS))

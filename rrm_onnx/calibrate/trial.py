@@ -1,0 +1,168 @@
+"""One setting of all gates, tried on the recorded frames: what it costs and what it loses.
+
+The converted model runs over whole stretches of the clip with its real state, so that errors which add up over depth
+and time are in what is measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rrm_onnx import pipeline, yardstick
+from rrm_onnx.bench.interleave import macs
+from rrm_onnx.calibrate.points import Point, Setting, apply, measured_scales, points_of
+from rrm_onnx.calibrate.record import Recording, Stretch
+from rrm_onnx.errors import CalibrationError
+from rrm_onnx.types import Options
+
+ERRORS = 2.0  # standard errors in the bound of a loss
+BLOCKS = 8  # parts of the frames, whose means tell how sure the mean of all is
+START = 0.02  # thresholds of the model that is calibrated: above 0, so that kernels for tolerances stand ready
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a setting gave on some stretches.
+
+    loss: mean over the frames (of an agreement: 1 less it). bound: the mean and ERRORS standard errors of it, by the means
+    of blocks of neighbouring frames. ms: a frame, as the clock had it; cost: as the model of costs has it, which does
+    not know what else the machine did. macs: share of the multiply-accumulates done, of those inside.
+    """
+
+    loss: float
+    bound: float
+    ms: float
+    cost: float
+    macs: float
+    nodes: Sequence[Mapping[str, Any]] = ()
+
+    def to_dict(self) -> dict[str, float]:
+        return {"loss": self.loss, "ms": self.ms, "cost_ms": self.cost, "macs": self.macs}
+
+
+class CostModel:
+    """Milliseconds a frame by the sites that each node computes: a line per node through what the runs so far took, and
+    what onnxruntime and the dense nodes take besides."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, list[tuple[float, float]]] = {}  # by node: active sites, nanoseconds; of a frame
+        self._outside: list[float] = []
+
+    def learn(self, nodes: Sequence[Mapping[str, Any]], frames: int, ms: float) -> None:
+        for n in nodes:
+            self._seen.setdefault(n["name"], []).append((n["active"] / frames, n["ns"] / frames))
+        self._outside.append(max(0.0, ms - sum(n["ns"] for n in nodes) / frames / 1e6))
+
+    def cost(self, nodes: Sequence[Mapping[str, Any]], frames: int) -> float:
+        spent = 0.0
+        for n in nodes:
+            fixed, each = line(self._seen[n["name"]])
+            spent += fixed + each * n["active"] / frames
+        return spent / 1e6 + float(np.median(self._outside))
+
+
+def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """(a, b) of y = a + b x, neither below zero, by least squares."""
+    x, y = np.array(points, float).T
+    spread = float(((x - x.mean()) ** 2).sum())
+    b = float(((x - x.mean()) * (y - y.mean())).sum()) / spread if spread > 1e-9 * float((x**2).sum()) else 0.0
+    a = float(y.mean() - b * x.mean())
+    if b > 0 and a >= 0:
+        return a, b
+    if b > 0 or a < 0:  # through zero
+        return 0.0, float((x * y).sum() / max((x**2).sum(), 1e-12))
+    return float(y.mean()), 0.0
+
+
+class Trial:
+    """The converted model of a recording, tried with one setting after the other."""
+
+    def __init__(
+        self, model: Any, recording: Recording, loss: Any, *, threads: int, options: Options | None = None
+    ) -> None:
+        """loss: (truth, got) -> float of one frame, 0 = the same answer."""
+        planned = pipeline.decide(model, dataclasses.replace(options or Options(), tolerance=START, thresholds=None))
+        converted = pipeline.write(planned)
+        if converted.report.unchanged:
+            raise CalibrationError(
+                f"there is nothing to calibrate: {converted.report.unchanged}", hint="run the original as it is"
+            )
+        self.digest, self.recording, self.loss = planned.digest, recording, loss
+        self.points: list[Point] = points_of(planned, converted)
+        self.session = yardstick.converted_session(converted.model, threads)
+        self.outputs = [o.name for o in self.session.get_outputs()]
+        self.costs = CostModel()
+        self.scales = [0.0] * len(self.points)
+        self.scales = self._measure_scales()
+        self.tried = 0
+
+    def _measure_scales(self) -> list[float]:
+        """The root of the mean square of each gate's tensor over a frame of each third of the stretches."""
+        found = []
+        apply(self.session, self.points, self.uniform(START), self.scales)
+        for stretch in self.recording.fit:
+            for t in np.linspace(stretch.first, stretch.end - 1, 3).astype(int):
+                self.session.reset()
+                yardstick.run(self.session, self.outputs, self.recording.feed(int(t)))
+                found.append(measured_scales(self.session, self.points))
+        return [float(s) for s in np.sqrt(np.mean(np.square(found), axis=0))]
+
+    def uniform(self, threshold: float) -> Setting:
+        return Setting((threshold,) * len(self.points))
+
+    def run(self, setting: Setting, stretches: Sequence[Stretch], learn: bool = False) -> Outcome:
+        """The setting on these stretches, each from a fresh state; a stretch's first frame does not count. learn: let
+        the model of costs learn from it."""
+        self.tried += 1
+        apply(self.session, self.points, setting, self.scales)
+        losses, seconds = list[float](), list[float]()
+        total: list[dict[str, Any]] = []
+        for stretch in stretches:
+            self.session.reset()
+            for t in range(stretch.first, stretch.end):
+                if t == stretch.first + 1:
+                    self.session.reset_stats()
+                feed = self.recording.feed(t)
+                start = time.perf_counter()
+                got = yardstick.run(self.session, self.outputs, feed)
+                if t > stretch.first:
+                    seconds.append(time.perf_counter() - start)
+                    losses.append(self._loss(t, got))
+            total = added(total, self.session.stats()["nodes"])
+        ms = 1e3 * sum(seconds) / len(seconds)
+        if learn or not self.costs._seen:
+            self.costs.learn(total, len(seconds), ms)
+        done, dense = macs(total)
+        mean, error = mean_and_error(losses)
+        cost = self.costs.cost(total, len(seconds))
+        return Outcome(mean, mean + ERRORS * error, ms, cost, done / max(dense, 1), total)
+
+    def _loss(self, t: int, got: Sequence[yardstick.Array]) -> float:
+        loss = float(self.loss(self.recording.truth(t), got))
+        if not math.isfinite(loss):
+            raise CalibrationError(
+                f"the metric gives {loss} on frame {t}", hint="leave such frames out, or choose another metric"
+            )
+        return loss
+
+
+def added(total: list[dict[str, Any]], more: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Counts of two runs, node by node."""
+    counts = ("active", "changed", "sites", "macs_dense", "macs_done", "ns")
+    if not total:
+        return [dict(n) for n in more]
+    return [{**n, **{k: n[k] + m[k] for k in counts}} for n, m in zip(total, more, strict=True)]
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """The mean, and its standard error by the means of BLOCKS stretches of neighbours: what happens in one frame goes
+    on in the next, so frames do not count as independent."""
+    blocks = [b.mean() for b in np.array_split(np.asarray(values, float), min(BLOCKS, len(values)))]
+    error = float(np.std(blocks, ddof=1) / math.sqrt(len(blocks))) if len(blocks) > 1 else 0.0
+    return float(np.mean(values)), error
