@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 from rrm_onnx.common import did_you_mean, sole_reader
 from rrm_onnx.errors import ConvertError
 from rrm_onnx.ops.base import Facts
-from rrm_onnx.ops.composite import COMPOSITE_DOMAIN
+from rrm_onnx.ops.foreign import FOREIGN_DOMAIN
 from rrm_onnx.ops.registry import RULES
 from rrm_onnx.types import Decision, EdgeFact, Match, Normalised, Refusal
 
@@ -55,8 +55,8 @@ def decide(node: gs.Node, facts: Facts, skip: Collection[str]) -> Decision:
     """The node's own rule, after the user's wish and the domain."""
     if node.name in skip or node.op in skip:
         return Refusal("skipped", node.name, node.op, "left dense as asked")
-    if node.domain not in (None, "", "ai.onnx", COMPOSITE_DOMAIN):
-        return Refusal("op-unsupported", node.name, node.op, f"{node.domain}.{node.op} has no rrm operator")
+    if node.domain == FOREIGN_DOMAIN:
+        return Refusal("op-unsupported", node.name, node.op, f"{node.op} is no operator of ONNX")
     rule = RULES.get(node.op)
     if rule is None:
         return Refusal("op-unsupported", node.name, node.op, f"{node.op} has no rrm operator")

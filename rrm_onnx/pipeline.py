@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import onnx
+from onnx_graphsurgeon.logger import G_LOGGER
 
 from rrm_onnx.common import source_hash
 from rrm_onnx.emit import emit
@@ -57,7 +58,8 @@ def decide(model: str | os.PathLike[str] | onnx.ModelProto, options: Options) ->
     source = load(model)
     digest = source_hash(source)
     limits = gates(options.tolerance, options.thresholds, digest)
-    normal = normalise(source, options.input_shapes)
+    with G_LOGGER.suppress():  # onnx-graphsurgeon prints what it warns of, and stdout is the user's
+        normal = normalise(source, options.input_shapes)
     decisions = match(normal, options.skip)
     return Planned(options, source, digest, limits, normal, partition(normal.graph, decisions))
 
@@ -65,7 +67,8 @@ def decide(model: str | os.PathLike[str] | onnx.ModelProto, options: Options) ->
 def write(planned: Planned) -> Converted:
     """The stage that writes: emit, with the report in the model's metadata."""
     normal, plan, limits = planned.normal, planned.plan, planned.limits
-    converted = emit(normal, fuse(normal.graph, plan, limits), limits, planned.options.streams, planned.digest)
+    with G_LOGGER.suppress():
+        converted = emit(normal, fuse(normal.graph, plan, limits), limits, planned.options.streams, planned.digest)
     result = report(planned.source, normal.graph, plan, converted, limits.default)
     converted.metadata_props.add(key="rrm.report", value=result.to_json())
     return Converted(converted, result)

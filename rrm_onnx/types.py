@@ -17,11 +17,13 @@ from rrm_onnx.geometry import POINT, Window
 @dataclass(frozen=True)
 class Normalised:
     """What the second stage hands on: the graph to be matched (an onnx_graphsurgeon.Graph), and the model that it came
-    from (inputs stripped, nodes named) for all that the graph does not hold: inputs, outputs, metadata, imports."""
+    from (inputs stripped, nodes named) for all that the graph does not hold: inputs, outputs, metadata, imports.
+    foreign: the nodes of other domains than ONNX's own, by name; in the graph stand-ins are in their place."""
 
     graph: Any
     header: onnx.ModelProto
     opset: int
+    foreign: Mapping[str, onnx.NodeProto] = field(default_factory=dict)
 
 
 Attribute = int | float | str | tuple[int, ...] | tuple[float, ...]

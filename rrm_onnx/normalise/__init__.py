@@ -1,7 +1,8 @@
 """Second stage: fewer spellings of the same function.
 
 Requires a loaded model; ensures: no initializer among the inputs, every node named, all names unique, constants and
-BatchNormalization folded where possible, nodes in topological order, shapes inferred where they can be.
+BatchNormalization folded where possible, nodes in topological order, shapes inferred where they can be, and stand-ins
+for all operators of other domains (ops/foreign.py), which no step may look into.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from rrm_onnx.normalise.affine import fold_affine
 from rrm_onnx.normalise.arg_max import split_arg_max
 from rrm_onnx.normalise.arithmetic import spell_out
 from rrm_onnx.normalise.focus import join_focus
-from rrm_onnx.normalise.fold import fold
+from rrm_onnx.normalise.fold import fold, known_types
+from rrm_onnx.normalise.foreign import around_foreign, protect
 from rrm_onnx.normalise.forward import fold_forward
 from rrm_onnx.normalise.half import widen_weights
 from rrm_onnx.normalise.heads import lift_heads
@@ -66,12 +68,13 @@ def normalise(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] 
     strip_initializers(header)
     set_input_shapes(header, {} if input_shapes is None else input_shapes)
     name_nodes(header)
-    folded = fold(header)
+    folded = around_foreign(header, fold, known_types)
     name_nodes(folded)  # onnxruntime leaves the nodes of inlined functions without names
+    foreign = protect(folded)
     graph = gs.import_onnx(infer(folded))
     opset = default_opset(model) or 0
     for step in STEPS:
         step(graph, opset)
         unique_names(graph)
         graph.cleanup().toposort()
-    return Normalised(graph, header, opset)
+    return Normalised(graph, header, opset, foreign)

@@ -108,9 +108,8 @@ class Head:
     def move(self, node: gs.Node, vector: gs.Tensor, fmap: gs.Tensor) -> None:
         """Put the node, with its name, on the map, and what follows it on the result."""
         result, name, layer = node.outputs[0], node.name, dense_layer(node)
-        point = gs.Variable(
-            self.name(f"{result.name}/point"), np.dtype(np.float32), [fmap.shape[0], result.shape[1], 1, 1]
-        )
+        channels = fmap.shape[1] if layer is None else len(layer[0])
+        point = gs.Variable(self.name(f"{result.name}/point"), np.dtype(np.float32), [fmap.shape[0], channels, 1, 1])
         if layer is None:
             inputs = [fmap if t is vector else self.spread(t) for t in node.inputs]
             made = gs.Node(node.op, name, dict(node.attrs), inputs, [point], node.domain)
