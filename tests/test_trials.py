@@ -116,6 +116,21 @@ def test_other_pads_stay_dense(by: int, mode: str) -> None:
     assert isinstance(decision, Refusal) and decision.code == "parameter-not-constant"
 
 
+@pytest.mark.parametrize("build", [to_another, padded])
+@pytest.mark.parametrize(
+    ("own", "other", "reason"),
+    [(1, 2, "batch sizes 1 and 2"), (2, 1, "batch sizes 2 and 1"), ("n", 2, "batch size 2 against an unknown one")],
+)
+def test_maps_of_other_batches_stay_dense(
+    build: Any, own: Any, other: Any, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX takes the batch of the map and the size of the other, whose rows may be of other videos."""
+    monkeypatch.setitem(globals(), "OPEN", (own, *OPEN[1:]))
+    monkeypatch.setitem(globals(), "LIKE", (other, *LIKE[1:]))
+    decision = decide(build)
+    assert isinstance(decision, Refusal) and (decision.code, decision.reason) == ("broadcast", reason)
+
+
 # --- channel shuffles
 
 

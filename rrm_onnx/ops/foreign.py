@@ -1,9 +1,9 @@
-"""Operators of other domains than ONNX's own, while the converter works: nobody may take them for what they are not.
+"""Operators of other domains than ONNX's own, and nodes that the user skips, while the converter works.
 
-A node "Conv" of somebody's domain is no convolution. So that no step has to think of it, each node of another domain
-gets a stand-in between normalise and emit: domain `rrm.foreign`, operator `domain::Name`, the same name, inputs and
-outputs, no attributes. Tensors that its subgraphs read from outside are inputs of the stand-in too. `emit` puts the
-node itself back, its attributes and weights byte for byte.
+A node "Conv" of somebody's domain is no convolution, and a skipped Gemm shall not become one. So that no step has to
+think of it, each of them gets a stand-in between normalise and emit: domain `rrm.foreign`, operator `domain::Name`, the
+same name, inputs and outputs, no attributes. Tensors that its subgraphs read from outside are inputs of the stand-in
+too. `emit` puts the node itself back, its attributes and weights byte for byte.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def is_foreign(node: onnx.NodeProto) -> bool:
     return node.domain not in OWN or any(is_foreign(n) for g in bodies(node) for n in g.node)
 
 
-def label(node: onnx.NodeProto) -> str:
-    """What the report calls it."""
-    return node.op_type if node.domain in OWN else f"{node.domain}::{node.op_type}"
+def label(stand_in: gs.Node) -> str:
+    """What the report calls the operator behind a stand-in: that of ONNX by its name alone."""
+    return str(stand_in.op).removeprefix(f"{OWN[-1]}::")
 
 
 def reads(node: onnx.NodeProto) -> list[str]:
@@ -35,7 +35,8 @@ def reads(node: onnx.NodeProto) -> list[str]:
 
 def stand_in(node: onnx.NodeProto) -> onnx.NodeProto:
     """The node that takes its place."""
-    return onnx.helper.make_node(label(node), reads(node), list(node.output), name=node.name, domain=FOREIGN_DOMAIN)
+    op = f"{node.domain or OWN[-1]}::{node.op_type}"  # never the name of an operator that a step looks for
+    return onnx.helper.make_node(op, reads(node), list(node.output), name=node.name, domain=FOREIGN_DOMAIN)
 
 
 def put_back(node: gs.Node, original: onnx.NodeProto) -> onnx.NodeProto:

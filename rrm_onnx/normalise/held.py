@@ -1,13 +1,14 @@
 """What lies around the operators of other domains is simplified, whether or not onnxruntime knows these operators.
 
-They are cut out: what they write are inputs meanwhile, and what they read are outputs. The types of these inputs are
-what the model says, what onnxruntime finds where it knows the operator, or what a convolution that reads them asks for.
-Where none of these tells it, nothing is guessed: all that depends on such a result stays as it is.
+So is what lies around nodes that the user wants to stay as they are (--skip). Both kinds are *held*: they are cut out;
+what they write are inputs meanwhile, and what they read are outputs. The types of these inputs are what the model says,
+what onnxruntime finds where it knows the operator, or what a convolution that reads them asks for. Where none of these
+tells it, nothing is guessed: all that depends on such a result stays as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -18,6 +19,7 @@ from rrm_onnx.normalise.shapes import infer
 from rrm_onnx.ops.foreign import FOREIGN_DOMAIN, is_foreign, reads, stand_in
 
 Simplify = Callable[[onnx.ModelProto], onnx.ModelProto]
+Names = Collection[str]
 Types = Callable[[onnx.ModelProto, Sequence[str]], list[ValueInfoProto]]
 
 # Operators whose result has the type, rank and channels of their first input.
@@ -26,16 +28,16 @@ ALIKE |= {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Dropo
 DEEPEST = 6  # of them between a result and the convolution that tells its type
 
 
-def around_foreign(model: onnx.ModelProto, simplify: Simplify, types: Types) -> onnx.ModelProto:
-    """`simplify` applied to all but the foreign nodes, and what depends on those of which nothing is known.
+def around_held(model: onnx.ModelProto, named: Names, simplify: Simplify, types: Types) -> onnx.ModelProto:
+    """`simplify` applied to all but the held nodes, and what depends on those of which nothing is known.
 
-    types: the types of the named tensors, as far as onnxruntime knows them. Functions of the model that call foreign
-    operators, or stand beside them, are written out.
+    named: nodes that are held whatever they are. types: the types of the named tensors, as far as onnxruntime knows
+    them. Functions of the model that call foreign operators, or stand beside held nodes, are written out.
     """
-    if not any(is_foreign(n) for n in called(model)):
+    if not any(is_held(n, named) for n in called(model)):
         return simplify(model)
     model = written_out(model)
-    cut = Cut.of(typed(model, types))
+    cut = Cut.of(typed(model, named, types), named)
     if not cut.simple.graph.node or not cut.simple.graph.output:
         return cut.model
     return cut.joined(simplify(cut.simple))
@@ -59,9 +61,13 @@ def called(model: onnx.ModelProto) -> Iterable[onnx.NodeProto]:
     return [n for n in nodes if (n.domain, n.op_type) not in functions]
 
 
-def protect(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
-    """Put stand-ins in the place of all foreign nodes; the nodes themselves by name."""
-    found = {n.name: n for n in model.graph.node if is_foreign(n)}
+def is_held(node: onnx.NodeProto, named: Names) -> bool:
+    return is_foreign(node) or node.name in named
+
+
+def protect(model: onnx.ModelProto, named: Names) -> dict[str, onnx.NodeProto]:
+    """Put stand-ins in the place of all held nodes; the nodes themselves by name."""
+    found = {n.name: n for n in model.graph.node if is_held(n, named)}
     nodes = [stand_in(n) if n.name in found else n for n in model.graph.node]
     kept = {name: onnx.NodeProto.FromString(n.SerializeToString()) for name, n in found.items()}
     if found:
@@ -75,9 +81,9 @@ def protect(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
 # --- types
 
 
-def typed(model: onnx.ModelProto, types: Types) -> onnx.ModelProto:
-    """A copy with the types of all results of foreign nodes that can be known, and what follows from them."""
-    results = [o for n in model.graph.node if is_foreign(n) for o in n.output if o]
+def typed(model: onnx.ModelProto, named: Names, types: Types) -> onnx.ModelProto:
+    """A copy with the types of all results of held nodes that can be known, and what follows from them."""
+    results = [o for n in model.graph.node if is_held(n, named) for o in n.output if o]
     told = declared(model)
     readers = Readers(model)
     asked = [v for v in (readers.type_of(name) for name in results) if v is not None]
@@ -152,13 +158,13 @@ class Cut:
     kept: tuple[onnx.NodeProto, ...]
 
     @staticmethod
-    def of(model: onnx.ModelProto) -> Cut:
+    def of(model: onnx.ModelProto, named: Names) -> Cut:
         graph = model.graph
         types = {v.name: v for v in (*graph.value_info, *graph.output) if has_type(v)}
         unknown: set[str] = set()
         kept, rest = [], []
         for node in graph.node:
-            if is_foreign(node) or unknown.intersection(reads(node)):
+            if is_held(node, named) or unknown.intersection(reads(node)):
                 unknown.update(o for o in node.output if o not in types)
                 kept.append(node)
             else:
