@@ -170,6 +170,15 @@ def test_nothing_is_guessed() -> None:
     assert [n.op_type for n in converted.graph.node if n.domain == ""] == ["Identity", "Neg", "Cast"]
 
 
+def test_a_type_without_a_rank_is_not_all() -> None:
+    net = Net()
+    f = foreign(net, net.add("Relu", heavy(net, net.input(), 3)))
+    net.output(heavy(net, f))
+    model = finish(net)
+    model.graph.value_info.append(helper.make_tensor_value_info(f, TensorProto.FLOAT, None))
+    assert parts(model, rrm_onnx.convert(model)) == 2
+
+
 @pytest.mark.parametrize("dtype", [TensorProto.FLOAT, TensorProto.FLOAT16])
 def test_the_models_own_word_counts(dtype: int) -> None:
     """A Cast to float of what the model calls a float is nothing; of a half it is needed."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import onnx
 import pytest
 from models import Net, rrm_nodes
 from native import needs_library
+from onnx import helper
 from videos import video
 
 import rrm_onnx
@@ -113,6 +115,50 @@ def test_skipped_convolutions_count(op: str) -> None:
     macs = {"Conv": 9 * (256 * 8 * 3 + 31 * 31 * 4 * 8), "ConvTranspose": 256 * 64}
     report = rrm_onnx.pipeline.examine(model, rrm_onnx.types.Options(skip=(op,)))
     assert report.macs_total == sum(macs.values()) and report.macs_inside in (0, macs["Conv"], macs["ConvTranspose"])
+
+
+@needs_library
+@pytest.mark.parametrize(
+    ("op", "domain", "unknown"), [("Sigmoid", "", False), ("Sigmoid", "", True), ("QuickGelu", "com.microsoft", False)]
+)
+def test_sizes_that_do_not_hold_any_more(op: str, domain: str, unknown: bool) -> None:
+    """A model made for another size of picture: nothing is worked out from what it says of the skipped node. With an
+    operator in it that onnxruntime does not know, only onnx can tell of ONNX's own."""
+
+    def build(n: Net, x: str) -> str:
+        y = n.add(op, x, out="old", name="it", domain=domain)
+        sizes = n.add("Mul", n.add("Shape", y), n.const([1, 1, 2, 2], np.int64))
+        return n.add("Resize", n.add("MaxPool", x, kernel_shape=[2, 2]), "", "", sizes, mode="nearest")
+
+    model = net(build)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    model.graph.value_info.append(helper.make_tensor_value_info("old", onnx.TensorProto.FLOAT, [1, 8, 5, 5]))
+    if unknown:
+        model.graph.node.append(helper.make_node("Foo", ["x"], ["z"], "foo", domain="my.domain"))
+        model.graph.output.append(helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, None))
+        model.opset_import.append(helper.make_opsetid("my.domain", 1))
+    converted = convert(model, skip=("it",))
+    for foo in [n for m in (model, converted) for n in m.graph.node if n.domain == "my.domain"]:
+        foo.domain, foo.op_type = "", "Identity"
+    assert "Resize" in [n.op_type for n in converted.graph.node if n.domain == "rrm"]
+    found = rrm_onnx.verify(model, converted, video(model, {}), threads=1)
+    assert found.exact and found.fresh_equal and found.ok, found.failures
+
+
+@pytest.mark.parametrize("skip", ["f", "F"])
+def test_the_call_of_a_function_stays(skip: str) -> None:
+    """As it is, with the function; others are written out."""
+    model = net(lambda n, x: n.add("G", n.add("F", x, name="f", domain="local"), name="g", domain="local"))
+    opset = helper.make_opsetid("", 17)
+    for name in ("F", "G"):
+        nodes = [helper.make_node("Relu", ["a"], ["b"])]
+        model.functions.append(helper.make_function("local", name, ["a"], ["b"], nodes, [opset]))
+    model.opset_import.append(helper.make_opsetid("local", 1))
+    converted = convert(model, skip=(skip,))
+    assert [n.op_type for n in converted.graph.node if n.domain != "rrm"] == ["F"]
+    assert len(rrm_nodes(converted, "Conv")) == 2
+    found = rrm_onnx.verify(model, converted, video(model, {}), threads=1)
+    assert found.exact and found.fresh_equal and found.ok, found.failures
 
 
 def test_a_name_that_is_nowhere() -> None:

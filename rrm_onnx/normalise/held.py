@@ -8,12 +8,12 @@ tells it, nothing is guessed: all that depends on such a result stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
 from onnx import TensorProto, ValueInfoProto, helper
-from onnx.inliner import inline_local_functions
+from onnx.inliner import inline_selected_functions
 
 from rrm_onnx.normalise.shapes import infer
 from rrm_onnx.ops.foreign import FOREIGN_DOMAIN, is_foreign, reads, stand_in
@@ -32,22 +32,24 @@ def around_held(model: onnx.ModelProto, named: Names, simplify: Simplify, types:
     """`simplify` applied to all but the held nodes, and what depends on those of which nothing is known.
 
     named: nodes that are held whatever they are. types: the types of the named tensors, as far as onnxruntime knows
-    them. Functions of the model that call foreign operators, or stand beside held nodes, are written out.
+    them. Functions of the model that call foreign operators, or stand beside held nodes, are written out; but for those
+    of which a call is held.
     """
-    if not any(is_held(n, named) for n in called(model)):
+    if not any(is_foreign(n) for n in called(model)) and not any(n.name in named for n in model.graph.node):
         return simplify(model)
-    model = written_out(model)
+    model = written_out(model, named)
     cut = Cut.of(typed(model, named, types), named)
     if not cut.simple.graph.node or not cut.simple.graph.output:
         return cut.model
     return cut.joined(simplify(cut.simple))
 
 
-def written_out(model: onnx.ModelProto) -> onnx.ModelProto:
+def written_out(model: onnx.ModelProto, named: Names) -> onnx.ModelProto:
     """The model with its functions in place of their calls, and with the imports that these bring along."""
     if not model.functions:
         return model
-    flat = inline_local_functions(model)
+    held = [(n.domain, n.op_type) for n in model.graph.node if n.name in named]
+    flat = inline_selected_functions(model, held, exclude=True)
     domains = {o.domain for o in flat.opset_import}
     brought = {o.domain: o for f in model.functions for o in f.opset_import}
     flat.opset_import.extend(o for domain, o in brought.items() if domain not in domains)
@@ -67,42 +69,66 @@ def is_held(node: onnx.NodeProto, named: Names) -> bool:
 
 def protect(model: onnx.ModelProto, named: Names) -> dict[str, onnx.NodeProto]:
     """Put stand-ins in the place of all held nodes; the nodes themselves by name."""
-    found = {n.name: n for n in model.graph.node if is_held(n, named)}
-    nodes = [stand_in(n) if n.name in found else n for n in model.graph.node]
-    kept = {name: onnx.NodeProto.FromString(n.SerializeToString()) for name, n in found.items()}
-    if found:
-        nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
-        del model.graph.node[:]
-        model.graph.node.extend(nodes)
-        model.opset_import.append(helper.make_opsetid(FOREIGN_DOMAIN, 1))  # or nothing would have its shape inferred
-    return kept
+    found = {}
+    for node in model.graph.node:
+        if is_held(node, named):
+            found[node.name] = original = onnx.NodeProto()
+            original.CopyFrom(node)
+            node.CopyFrom(stand_in(original))
+    if found:  # without the import nothing would have its shape inferred
+        model.opset_import.append(helper.make_opsetid(FOREIGN_DOMAIN, 1))
+    return found
 
 
 # --- types
 
 
 def typed(model: onnx.ModelProto, named: Names, types: Types) -> onnx.ModelProto:
-    """A copy with the types of all results of held nodes that can be known, and what follows from them."""
-    results = [o for n in model.graph.node if is_held(n, named) for o in n.output if o]
-    told = declared(model)
+    """A copy with the types of all results of held nodes that can be known, and what follows from them.
+
+    What the model says itself comes after what can be found out: exporters leave sizes behind that do not hold any
+    more, and onnxruntime does not believe them either.
+    """
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.graph.value_info[:]
+    held = [n for n in model.graph.node if is_held(n, named)]
+    results = {o: is_foreign(n) for n in held for o in n.output if o}
     readers = Readers(model)
+    found = types(bare, list(results))
+    stated = [v for v in model.graph.value_info if v.name in results]
     asked = [v for v in (readers.type_of(name) for name in results) if v is not None]
-    for value in (*types(model, results), *asked):
-        if not has_rank(told.get(value.name)):
+    # Of what is no operator of ONNX nothing will be inferred.
+    told = first_known([*found, *(v for v in (*stated, *asked) if results[v.name])])
+    return infer(saying(bare, first_known([*inferred(saying(bare, told)), *stated])))
+
+
+def first_known(values: Iterable[ValueInfoProto]) -> dict[str, ValueInfoProto]:
+    """The first with a rank for each name, or else the first."""
+    told: dict[str, ValueInfoProto] = {}
+    for value in values:
+        if has_type(value) and not has_rank(told.get(value.name)):
             told[value.name] = value
+    return told
+
+
+def saying(model: onnx.ModelProto, told: Mapping[str, ValueInfoProto]) -> onnx.ModelProto:
+    """A copy with these types, those of its outputs too."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    del copy.graph.value_info[:]
     ends = {o.name: o for o in copy.graph.output}
     for name, value in told.items():
-        (ends[name] if name in ends else copy.graph.value_info.add()).CopyFrom(value)
-    return infer(copy)
+        if name not in ends:
+            copy.graph.value_info.add().CopyFrom(value)
+        elif not has_rank(ends[name]):
+            ends[name].CopyFrom(value)
+    return copy
 
 
-def declared(model: onnx.ModelProto) -> dict[str, ValueInfoProto]:
-    """What the model says itself, and what onnx finds without the foreign nodes."""
+def inferred(model: onnx.ModelProto) -> list[ValueInfoProto]:
+    """The types that the model says and onnx finds."""
     graph = infer(model).graph
-    return {v.name: v for v in (*graph.value_info, *graph.output) if has_type(v)}
+    return [v for v in (*graph.value_info, *graph.output) if has_type(v)]
 
 
 def has_type(value: ValueInfoProto) -> bool:
