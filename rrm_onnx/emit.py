@@ -21,6 +21,7 @@ from rrm_onnx.common import check_content, free_name, one_line
 from rrm_onnx.errors import ConvertError, InternalError
 from rrm_onnx.ops.composite import COMPOSITE_DOMAIN, expand
 from rrm_onnx.ops.enter_exit import STREAM_INPUTS, enter, leave
+from rrm_onnx.ops.foreign import FOREIGN_DOMAIN, put_back, reads
 from rrm_onnx.thresholds import Gates
 from rrm_onnx.types import CONVOLUTIONS, Match, Normalised, Plan, RrmNode
 
@@ -74,6 +75,7 @@ class Writer:
     def __init__(self, source: Normalised, plan: Plan, limits: Gates, streams: bool) -> None:
         self.source, self.plan, self.limits, self.streams = source, plan, limits, streams
         self.dense: Mapping[str, onnx.NodeProto] = {n.name: n for n in gs.export_onnx(source.graph).graph.node}
+        self.weights = {t.name: t for t in source.header.graph.initializer}
         self.tensors = source.graph.tensors()
         self.outputs = {t.name for t in source.graph.outputs}
         self.absorbed = {a for m in plan.matches.values() for a in m.absorbed}
@@ -94,8 +96,20 @@ class Writer:
             nodes, initializers = expand(node, self.source.opset)
             self.nodes.extend(nodes)
             self.initializers.update({t.name: t for t in initializers})
+        elif node.domain == FOREIGN_DOMAIN:
+            self.add_foreign(node)
         else:
             self.nodes.append(self.dense[node.name])
+
+    def add_foreign(self, node: gs.Node) -> None:
+        """The node behind a stand-in, and its weights as the source has them: their types may be known to nobody."""
+        original = self.source.foreign[node.name]
+        self.nodes.append(put_back(node, original))
+        for before, now in zip(reads(original), node.inputs, strict=True):
+            if before in self.weights and isinstance(now, gs.Constant):
+                self.initializers[now.name] = tensor = TensorProto()
+                tensor.CopyFrom(self.weights[before])
+                tensor.name = now.name
 
     def add_match(self, match: Match) -> None:
         for emitted in match.emits:
@@ -213,7 +227,7 @@ class Writer:
         for name in ("node", "initializer", "sparse_initializer", "value_info"):
             graph.ClearField(name)
         graph.node.extend(nodes)
-        graph.initializer.extend(t for t in exported.initializer if t.name in used)
+        graph.initializer.extend(t for t in exported.initializer if t.name in used and t.name not in self.initializers)
         graph.sparse_initializer.extend(t for t in exported.sparse_initializer if t.values.name in used)
         graph.initializer.extend(t for t in self.initializers.values() if t.name in used)
         graph.value_info.extend(v for v in exported.value_info if v.name in made)

@@ -87,6 +87,8 @@ def refuse_unusable(model: onnx.ModelProto) -> None:
         raise LoadError(f"the model has {size / 1e9:.1f} GB of weights, and one ONNX file holds 2 GB", hint=hint)
     if not model.graph.node:
         raise LoadError("the model's graph is empty", hint="export the model again")
+    if not model.graph.output:
+        raise LoadError("the model has no output", hint="export the model again, and name what it shall give")
     opset = default_opset(model)
     if opset is None:
         raise LoadError("the model does not say which ONNX opset it uses", hint="export the model again")
@@ -112,4 +114,5 @@ def check(model: onnx.ModelProto) -> None:
         hint = "export the model again; the check is that of onnx.checker.check_model"
         raise LoadError(f"not a valid ONNX model: {one_line(e)}", hint=hint) from e
     except ValueError as e:  # the checker serializes, which protobuf refuses above 2 GiB
-        raise LoadError(f"the model cannot be checked: {one_line(e)}") from e
+        hint = "a file of ONNX holds 2 GiB: convert a smaller model, or the part of it that works on images"
+        raise LoadError(f"the model cannot be checked: {one_line(e)}", hint=hint) from e

@@ -16,20 +16,25 @@ import onnx_graphsurgeon as gs
 from rrm_onnx.common import did_you_mean, sole_reader
 from rrm_onnx.errors import ConvertError
 from rrm_onnx.ops.base import Facts
-from rrm_onnx.ops.composite import COMPOSITE_DOMAIN
+from rrm_onnx.ops.foreign import FOREIGN_DOMAIN, label
 from rrm_onnx.ops.registry import RULES
 from rrm_onnx.types import Decision, EdgeFact, Match, Normalised, Refusal
 
 
 def match(source: Normalised, skip: Collection[str] = ()) -> dict[str, Decision]:
-    """Decision per node name, in graph order. `skip`: node names or operator types that stay dense."""
+    """Decision per node name, in graph order. `skip`: node names or operator types that stay dense.
+
+    Those that the original has mean its nodes: normalise has put stand-ins in their place. The others mean nodes of
+    the simplified graph, as the report shows them.
+    """
     check_names(source, skip)
     graph = source.graph
     edges = {name: fact_of(tensor) for name, tensor in graph.tensors().items()}
     facts = Facts(source.opset, edges, frozenset(t.name for t in graph.outputs))
     decisions: dict[str, Decision] = {}
     for node in graph.nodes:
-        decision = with_absorbed(decide(node, facts, skip), decisions)
+        words = skip if node.domain == FOREIGN_DOMAIN else [w for w in skip if w not in source.skipped]
+        decision = with_absorbed(decide(node, facts, words), decisions)
         decisions[node.name] = decision
         if isinstance(decision, Match):
             for name in decision.absorbed:
@@ -39,27 +44,24 @@ def match(source: Normalised, skip: Collection[str] = ()) -> dict[str, Decision]
 
 
 def check_names(source: Normalised, skip: Collection[str]) -> None:
-    """Raise ConvertError for a name in `skip` that is neither a node nor an operator of the simplified graph."""
-    known = {n.name for n in source.graph.nodes} | {n.op for n in source.graph.nodes}
-    original = {n.name for n in source.header.graph.node} | {n.op_type for n in source.header.graph.node}
+    """Raise ConvertError for a name in `skip` that is neither a node nor an operator."""
+    known = {n.name for n in source.graph.nodes} | {label(n) for n in source.graph.nodes}
+    known |= {n.name for n in source.header.graph.node} | {n.op_type for n in source.header.graph.node}
     for name in skip:
-        if name in known:
-            continue
-        if name in original:
-            hint = "skip a node before or after it; the report lists the names that are left"
-            raise ConvertError(f"skip: '{name}' was merged with its neighbours while simplifying", hint=hint)
-        raise ConvertError(f"skip: no node or operator is named '{name}'", hint=did_you_mean(name, known))
+        if name not in known:
+            raise ConvertError(f"skip: no node or operator is named '{name}'", hint=did_you_mean(name, known))
 
 
 def decide(node: gs.Node, facts: Facts, skip: Collection[str]) -> Decision:
     """The node's own rule, after the user's wish and the domain."""
-    if node.name in skip or node.op in skip:
-        return Refusal("skipped", node.name, node.op, "left dense as asked")
-    if node.domain not in (None, "", "ai.onnx", COMPOSITE_DOMAIN):
-        return Refusal("op-unsupported", node.name, node.op, f"{node.domain}.{node.op} has no rrm operator")
-    rule = RULES.get(node.op)
+    op = label(node) if node.domain == FOREIGN_DOMAIN else node.op
+    if node.name in skip or op in skip:
+        return Refusal("skipped", node.name, op, "left dense as asked")
+    if "::" in op:
+        return Refusal("op-unsupported", node.name, op, f"{op} is no operator of ONNX")
+    rule = None if node.domain == FOREIGN_DOMAIN else RULES.get(op)
     if rule is None:
-        return Refusal("op-unsupported", node.name, node.op, f"{node.op} has no rrm operator")
+        return Refusal("op-unsupported", node.name, op, f"{op} has no rrm operator")
     return rule.match(node, facts)
 
 

@@ -77,7 +77,8 @@ def prepare(
 
 
 def uses_of(graph: gs.Graph, decisions: Mapping[str, Decision]) -> Uses:
-    """Producers and readers by node name, absorbed nodes counted as the node that absorbed them."""
+    """Producers and readers by node name, absorbed nodes counted as the node that absorbed them. A map of which a node
+    needs the size alone (ResizeLike) has it for a reader too, though in the graph other nodes stand between."""
     owner = {a: name for name, d in decisions.items() if isinstance(d, Match) for a in d.absorbed}
     names = set(decisions) | set(owner)
     producer: dict[str, str] = {}
@@ -89,6 +90,9 @@ def uses_of(graph: gs.Graph, decisions: Mapping[str, Decision]) -> Uses:
             producer[name] = owner.get(tensor.inputs[0].name, tensor.inputs[0].name)
         found = [n.name if n.name in names else "" for n in tensor.outputs]
         readers[name] = tuple(dict.fromkeys(owner.get(n, n) for n in found))
+    for name, d in decisions.items():
+        for t in d.inputs if isinstance(d, Match) else ():
+            readers[t] = tuple(dict.fromkeys((*readers.get(t, ()), name)))
     return Uses(producer, readers, frozenset(t.name for t in graph.outputs))
 
 

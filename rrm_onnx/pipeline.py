@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import onnx
+from onnx_graphsurgeon.logger import G_LOGGER
 
 from rrm_onnx.common import source_hash
 from rrm_onnx.emit import emit
@@ -57,7 +58,8 @@ def decide(model: str | os.PathLike[str] | onnx.ModelProto, options: Options) ->
     source = load(model)
     digest = source_hash(source)
     limits = gates(options.tolerance, options.thresholds, digest)
-    normal = normalise(source, options.input_shapes)
+    with G_LOGGER.suppress():  # onnx-graphsurgeon prints what it warns of, and stdout is the user's
+        normal = normalise(source, options.input_shapes, options.skip)
     decisions = match(normal, options.skip)
     return Planned(options, source, digest, limits, normal, partition(normal.graph, decisions))
 
@@ -65,7 +67,8 @@ def decide(model: str | os.PathLike[str] | onnx.ModelProto, options: Options) ->
 def write(planned: Planned) -> Converted:
     """The stage that writes: emit, with the report in the model's metadata."""
     normal, plan, limits = planned.normal, planned.plan, planned.limits
-    converted = emit(normal, fuse(normal.graph, plan, limits), limits, planned.options.streams, planned.digest)
+    with G_LOGGER.suppress():
+        converted = emit(normal, fuse(normal.graph, plan, limits), limits, planned.options.streams, planned.digest)
     result = report(planned.source, normal.graph, plan, converted, limits.default)
     converted.metadata_props.add(key="rrm.report", value=result.to_json())
     return Converted(converted, result)
@@ -87,7 +90,8 @@ def convert(
         exact; None takes the thresholds' default, else 0.
     thresholds: path or content of a thresholds file (thresholds.py) with a threshold per gate.
     streams: add the inputs rrm_stream (int64, an id per batch row), rrm_reset (bool) and rrm_tolerance (float).
-    skip: names or operator types of nodes that shall stay dense.
+    skip: names or operator types of nodes of the model that shall stay as they are: "Gemm" means what the model calls a
+        Gemm, though it would become a convolution, and "Conv" does not. Others mean nodes as the report names them.
     input_shapes: fixed shapes for inputs that are declared dynamic.
 
     Inputs and outputs keep names, types and shapes (but for `input_shapes`), as do metadata and opset imports. Where

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from rrm_onnx.ops.foreign import label
 from rrm_onnx.types import Match, Plan, Refusal
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -111,7 +112,7 @@ def report(
         nodes_converted=sum(1 + len(m.absorbed) for m in plan.matches.values()),
         nodes_after=len(converted.graph.node),
         nodes_dense=sum(d.count for d in dense),
-        macs_total=total([convolution_macs(n) for n in graph.nodes if n.op in CONVOLUTIONS]),
+        macs_total=total([convolution_macs(n) for n in graph.nodes if label(n) in CONVOLUTIONS]),
         macs_inside=total([r.macs for r in plan.regions]),
         tolerance=tolerance,
         regions=regions,
@@ -157,7 +158,7 @@ def unchanged(dense: Sequence[Dense]) -> str:
 
 def convolution_macs(node: gs.Node) -> int | None:
     """Multiply-accumulates of one batch row of a Conv (per output site) or ConvTranspose (per input site)."""
-    sites = node.inputs[0] if node.op == "ConvTranspose" else node.outputs[0]
+    sites = node.inputs[0] if label(node) == "ConvTranspose" else node.outputs[0]
     shapes = [sites.shape, node.inputs[1].shape]
     if any(s is None or not all(isinstance(d, (int, np.integer)) for d in s[1:]) for s in shapes):
         return None

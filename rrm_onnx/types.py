@@ -17,11 +17,15 @@ from rrm_onnx.geometry import POINT, Window
 @dataclass(frozen=True)
 class Normalised:
     """What the second stage hands on: the graph to be matched (an onnx_graphsurgeon.Graph), and the model that it came
-    from (inputs stripped, nodes named) for all that the graph does not hold: inputs, outputs, metadata, imports."""
+    from (inputs stripped, nodes named) for all that the graph does not hold: inputs, outputs, metadata, imports.
+    foreign: the nodes of other domains than ONNX's own, and skipped ones, by name; in the graph stand-ins are in their
+    place. skipped: the names and operators to be skipped that were those of the original, and so are dealt with."""
 
     graph: Any
     header: onnx.ModelProto
     opset: int
+    foreign: Mapping[str, onnx.NodeProto] = field(default_factory=dict)
+    skipped: frozenset[str] = frozenset()
 
 
 Attribute = int | float | str | tuple[int, ...] | tuple[float, ...]

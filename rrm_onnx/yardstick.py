@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,7 @@ def dense_session(
     try:
         return ort.InferenceSession(dense_model(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base below Exception
+        refuse_unknown(error)
         message = f"onnxruntime does not load the original model: {first_line(error)}"
         raise LoadError(message, hint="export the model again, or install a newer onnxruntime") from error
 
@@ -106,11 +108,21 @@ def converted_session(
     except RrmError:
         raise
     except Exception as error:
+        refuse_unknown(error)
         text, _, hint = str(error).partition("\nhint: ")
         if "not a registered function" in text:  # an operator that this library does not have
             hint = "it was converted by another version of rrm_onnx: convert the original again"
         message = f"onnxruntime does not load the converted model: {first_line(text)}"
         raise LoadError(message, hint=hint.strip() or "rrm-onnx doctor shows what is installed") from error
+
+
+def refuse_unknown(error: Exception) -> None:
+    """Raise a LoadError of its own for an operator of a domain that needs somebody's library."""
+    found = re.search(r"([\w.]+):(\w+)\(\S*\) is not a registered function", str(error))
+    if found and found[1] not in (RRM_DOMAIN, "ai.onnx"):
+        message = f"onnxruntime does not know the operator {found[1]}::{found[2]} of the model"
+        hint = "it needs the library of that domain: register it in session options of your own, and compare there"
+        raise LoadError(message, hint=hint) from error
 
 
 def session_options(threads: int = 0, entries: Mapping[str, str] | None = None) -> onnxruntime.SessionOptions:

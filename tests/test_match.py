@@ -8,11 +8,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
 from decisions import accepted, decided, i64, size
-from models import Net, chain
+from models import Net
 
 from rrm_onnx.errors import ConvertError
 from rrm_onnx.match import match
-from rrm_onnx.pipeline import convert
 from rrm_onnx.types import Match, Normalised, Refusal
 
 
@@ -269,12 +268,6 @@ def test_skip_by_operator_and_name() -> None:
     with pytest.raises(ConvertError, match="'Sigmiod'") as caught:
         decided(model, ("Sigmiod",))
     assert caught.value.hint == "did you mean 'Sigmoid'?"
-
-
-def test_skip_of_a_node_that_is_gone() -> None:
-    pytest.importorskip("onnxruntime")
-    with pytest.raises(ConvertError, match="'Identity_1' was merged with its neighbours"):
-        convert(chain("Identity"), skip=["Identity_1"])
 
 
 def test_channels_are_followed_where_inference_fails() -> None:

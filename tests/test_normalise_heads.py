@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import onnx
 import pytest
 from models import Net, dense_ops
 from normalised import same_function
@@ -11,6 +12,7 @@ from normalised import same_function
 import rrm_onnx
 import rrm_onnx.normalise
 from rrm_onnx import pipeline
+from rrm_onnx.normalise.shapes import infer
 
 TO_NHWC = [0, 2, 3, 1]
 
@@ -84,6 +86,24 @@ def test_a_constant_for_each_picture_stays_on_vectors(alone: None, shape: tuple[
     x = net.add("Relu", layer(net, net.add("Flatten", body(net, 8)), 192, 8))
     net.output(net.add("Mul", x, net.const(net.rng.normal(0, 1, shape)), out="y"))
     assert same_function(net.model()) == {"Conv": 2, "Relu": 1, "Flatten": 1, "Mul": 1}
+
+
+def test_a_vector_of_unknown_shape(alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where inference leaves a gap: the weights tell how long the vector is."""
+
+    def forgetful(model: onnx.ModelProto) -> onnx.ModelProto:
+        found = infer(model)
+        kept = [v for v in found.graph.value_info if v.name != "h"]
+        del found.graph.value_info[:]
+        found.graph.value_info.extend(kept)
+        return found
+
+    monkeypatch.setattr(rrm_onnx.normalise, "infer", forgetful)
+    net = Net()
+    w = net.const(net.rng.normal(0, 0.1, (192, 8)))
+    x = net.add("Gemm", net.add("Flatten", body(net)), w, net.const(net.rng.normal(size=8)), out="h")
+    net.output(net.add("Relu", net.add("Add", x, net.const(net.rng.normal(size=8))), out="y"))
+    assert same_function(net.model()) == {"Conv": 2, "Relu": 1, "Flatten": 1}
 
 
 # --- what stays

@@ -135,8 +135,18 @@ def joined_in_time() -> Net:
     return net
 
 
+def normed_place_by_place() -> Net:
+    """As opset 8 may: mean and variance for each place."""
+    net = Net(8)
+    x = line(net, net.input(shape=(1, 3, 18)), 8, 3)
+    x = net.add("BatchNormalization", x, *(net.const(net.rng.uniform(0.5, 1, (8, 16))) for _ in range(4)), spatial=0)
+    net.output(line(net, x, 4, 8, out="y"))
+    return net
+
+
 @pytest.mark.parametrize(
-    ("build", "lifted"), [(joined_in_time, 1), (computed, 0), (without_convolution, 0), (indices, 1)]
+    ("build", "lifted"),
+    [(normed_place_by_place, 2), (joined_in_time, 1), (computed, 0), (without_convolution, 0), (indices, 1)],
 )
 def test_left_alone(build: Any, lifted: int) -> None:
     assert pairs(same_function(build().model())) == (lifted, lifted)
@@ -151,6 +161,9 @@ def test_open_sizes_are_not_known_to_be_the_same() -> None:
     """A reshape between them may move elements from one axis to another."""
     tensor = gs.Variable("t", shape=["n", None, 1, None])
     assert not same(tensor, ["n", None, 1, None])
+    for open_ in ("", -1, 0):
+        tensor.shape = ["n", 8, 1, open_]
+        assert not same(tensor, ["n", 8, 1, open_])
     tensor.shape = ["n", 8, 1, "l"]
     assert same(tensor, ["n", 8, 1, "l"]) and not same(tensor, ["n", 8, 1, "k"])
 

@@ -23,6 +23,18 @@ def test_batch_norm_behind_conv_is_folded() -> None:
     assert same_function(between(batch_norm)) == {"Conv": 2}
 
 
+@pytest.mark.parametrize("pooled", [False, True])
+def test_batch_norm_place_by_place_stays(pooled: bool) -> None:
+    """As opset 8 may: mean and variance for each place."""
+
+    def build(n: Net, x: str) -> str:
+        x = n.add("MaxPool", x, kernel_shape=[1, 1]) if pooled else x
+        values = (n.const(n.rng.uniform(0.5, 1, (8, 16, 16))) for _ in range(4))
+        return n.add("BatchNormalization", x, *values, spatial=0)
+
+    assert same_function(between(build, 8))["BatchNormalization"] == 1
+
+
 @pytest.mark.parametrize("group", [1, 2])
 def test_affine_behind_conv_transpose_is_folded(group: int) -> None:
     net = Net()

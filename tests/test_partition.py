@@ -42,6 +42,16 @@ def test_one_region() -> None:
     assert not found.refusals
 
 
+def test_a_map_read_for_its_size_crosses_the_border() -> None:
+    """It is compared as any other, though in the graph only a Shape reads it, here one that is no part of a region."""
+    net = Net(18)
+    a = heavy(net, net.input(), name="a")
+    size = net.add("Shape", net.input("y", (1, 64, "h", "w")), start=2)
+    net.output(heavy(net, net.add("Resize", a, "", "", size, axes=[2, 3], name="it"), 4, 16, name="b"))
+    (region,) = plan(net.model()).regions
+    assert region.nodes == ("a", "it", "b") and region.enters == ("x", "y")
+
+
 def test_views_keep_nothing() -> None:
     net = Net()
     a = heavy(net, net.input(), name="a")

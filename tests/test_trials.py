@@ -9,7 +9,7 @@ import pytest
 from decisions import accepted, decide, decided, i64
 from models import Net
 
-from rrm_onnx.types import Refusal
+from rrm_onnx.types import Match, Refusal
 
 OPEN = ("n", 8, "h", "w")
 LIKE = ("n", 3, "h2", "w2")
@@ -114,6 +114,49 @@ def test_into_the_middle_of_another_map() -> None:
 def test_other_pads_stay_dense(by: int, mode: str) -> None:
     decision = decide(lambda net: padded(net, by, mode))
     assert isinstance(decision, Refusal) and decision.code == "parameter-not-constant"
+
+
+def padded_by_floor(net: Net, axis: int) -> str:
+    """Half of what is missing along an axis rounded down, along the other towards zero."""
+    x, like = net.input("x", OPEN), net.input("y", LIKE)
+    missing = net.add("Sub", dims(net, like, 2, 4), dims(net, x, 2, 4))
+    half = net.add("Mul", net.add("Cast", missing, to=1), net.const([0.5]))
+    rounded = [net.add("Cast", net.add("Floor", half), to=7), net.add("Div", missing, i64(net, 2))]
+    parts = [net.add("Slice", rounded[k != axis], i64(net, k), i64(net, k + 1)) for k in (0, 1)]
+    before, none = net.add("Concat", *parts, axis=0), i64(net, 0, 0)
+    pads = net.add("Concat", none, before, none, net.add("Sub", missing, before), axis=0)
+    return net.add("Pad", x, pads, name="it")
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("own", [("h", "w"), (11, 7), (12, 8), (12, 7)])
+@pytest.mark.parametrize("other", [("h2", "w2"), (64, 63), (63, 64)])
+def test_rounding_down_is_not_towards_zero(
+    axis: int, own: tuple[Any, Any], other: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the map is larger than the other, which may be at any size that is left open."""
+    monkeypatch.setitem(globals(), "OPEN", ("n", 8, *own))
+    monkeypatch.setitem(globals(), "LIKE", ("n", 3, *other))
+    decision = decide(lambda net: padded_by_floor(net, axis))
+    if isinstance(own[0], int) and isinstance(other[0], int):  # the map is smaller for certain
+        assert isinstance(decision, Match)
+    else:
+        assert isinstance(decision, Refusal) and decision.code == "parameter-not-constant"
+
+
+@pytest.mark.parametrize("build", [to_another, padded])
+@pytest.mark.parametrize(
+    ("own", "other", "reason"),
+    [(1, 2, "batch sizes 1 and 2"), (2, 1, "batch sizes 2 and 1"), ("n", 2, "batch size 2 against an unknown one")],
+)
+def test_maps_of_other_batches_stay_dense(
+    build: Any, own: Any, other: Any, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX takes the batch of the map and the size of the other, whose rows may be of other videos."""
+    monkeypatch.setitem(globals(), "OPEN", (own, *OPEN[1:]))
+    monkeypatch.setitem(globals(), "LIKE", (other, *LIKE[1:]))
+    decision = decide(build)
+    assert isinstance(decision, Refusal) and (decision.code, decision.reason) == ("broadcast", reason)
 
 
 # --- channel shuffles

@@ -19,7 +19,12 @@ from rrm_onnx.cli.report import show_report
 @tolerance_option
 @thresholds_option
 @click.option("--streams", is_flag=True, help="Several videos in one session: adds the inputs rrm_stream, rrm_reset.")
-@click.option("--skip", multiple=True, metavar="NAME", help="A node that stays as it is; may be given several times.")
+@click.option(
+    "--skip",
+    multiple=True,
+    metavar="NAME",
+    help="A node of the model, or an operator, that stays as it is; may be given several times.",
+)
 @input_shape_option
 @json_option
 def convert_command(

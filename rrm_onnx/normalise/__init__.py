@@ -1,12 +1,13 @@
 """Second stage: fewer spellings of the same function.
 
 Requires a loaded model; ensures: no initializer among the inputs, every node named, all names unique, constants and
-BatchNormalization folded where possible, nodes in topological order, shapes inferred where they can be.
+BatchNormalization folded where possible, nodes in topological order, shapes inferred where they can be, and stand-ins
+for operators of other domains and skipped nodes (ops/foreign.py), which no step may look into.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import onnx
 import onnx_graphsurgeon as gs
@@ -17,10 +18,11 @@ from rrm_onnx.normalise.affine import fold_affine
 from rrm_onnx.normalise.arg_max import split_arg_max
 from rrm_onnx.normalise.arithmetic import spell_out
 from rrm_onnx.normalise.focus import join_focus
-from rrm_onnx.normalise.fold import fold
+from rrm_onnx.normalise.fold import fold, known_types
 from rrm_onnx.normalise.forward import fold_forward
 from rrm_onnx.normalise.half import widen_weights
 from rrm_onnx.normalise.heads import lift_heads
+from rrm_onnx.normalise.held import around_held, protect
 from rrm_onnx.normalise.inputs import name_nodes, set_input_shapes, strip_initializers
 from rrm_onnx.normalise.layer_norm import join_layer_norms
 from rrm_onnx.normalise.layout import move_transposes
@@ -55,10 +57,13 @@ STEPS = (
 )
 
 
-def normalise(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Normalised:
+def normalise(
+    model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = None, skip: Collection[str] = ()
+) -> Normalised:
     """The model as a graph in few spellings; `model` is not changed.
 
     input_shapes: shapes for inputs that are declared dynamic; the converted model then has these, fixed.
+    skip: names and operators of nodes that stay as they are, respelled by nothing.
     Raises ConvertError for shapes that do not fit, and where onnxruntime cannot load the model.
     """
     header = onnx.ModelProto()
@@ -66,12 +71,16 @@ def normalise(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] 
     strip_initializers(header)
     set_input_shapes(header, {} if input_shapes is None else input_shapes)
     name_nodes(header)
-    folded = fold(header)
+    skipped = [n for n in header.graph.node if n.name in skip or n.op_type in skip]
+    held = frozenset(n.name for n in skipped)
+    folded = around_held(header, held, fold, known_types)
     name_nodes(folded)  # onnxruntime leaves the nodes of inlined functions without names
+    foreign = protect(folded, held)
     graph = gs.import_onnx(infer(folded))
     opset = default_opset(model) or 0
     for step in STEPS:
         step(graph, opset)
         unique_names(graph)
         graph.cleanup().toposort()
-    return Normalised(graph, header, opset)
+    done = {word for n in skipped for word in (n.name, n.op_type)}
+    return Normalised(graph, header, opset, foreign, frozenset(done.intersection(skip)))

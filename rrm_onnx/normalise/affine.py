@@ -101,6 +101,8 @@ def batch_norm(node: gs.Node) -> tuple[Array, Array] | None:
     scale, bias, mean, var = parameters
     if scale is None or bias is None or mean is None or var is None or scale.dtype != np.float32:
         return None
+    if scale.ndim != 1:  # `spatial=0`, up to opset 8: a value for each place
+        return None
     s = scale / np.sqrt(var + np.float32(node.attrs.get("epsilon", 1e-5)))
     return s.astype(np.float32), (bias - s * mean).astype(np.float32)
 

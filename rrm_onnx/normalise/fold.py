@@ -6,9 +6,12 @@ The level keeps to standard operators and changes no result beyond rounding, and
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
+from onnx import TensorProto, ValueInfoProto, helper
 
 from rrm_onnx.common import one_line
 from rrm_onnx.errors import ConvertError, RuntimeMissingError
@@ -16,15 +19,10 @@ from rrm_onnx.errors import ConvertError, RuntimeMissingError
 
 def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model as onnxruntime writes it after ORT_ENABLE_BASIC; imports that no node needs are dropped again."""
-    try:
-        import onnxruntime as ort
-    except ImportError as e:
-        hint = 'pip install "rrm_onnx[cpu]"'
-        raise RuntimeMissingError("onnxruntime is not installed, it simplifies the model", hint=hint) from e
+    ort = runtime()
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
+    quiet(options)
     with tempfile.TemporaryDirectory(prefix="rrm-") as folder:
         path = Path(folder) / "folded.onnx"
         options.optimized_model_filepath = str(path)
@@ -44,3 +42,46 @@ def keep_used_imports(folded: onnx.ModelProto, original: onnx.ModelProto) -> Non
     kept = [o for o in folded.opset_import if o.domain in wanted]
     del folded.opset_import[:]
     folded.opset_import.extend(kept)
+
+
+TENSORS = {
+    "float": TensorProto.FLOAT,
+    "double": TensorProto.DOUBLE,
+    "float16": TensorProto.FLOAT16,
+    "bool": TensorProto.BOOL,
+    "string": TensorProto.STRING,
+    **{name: getattr(TensorProto, name.upper()) for name in ("int8", "int16", "int32", "int64", "uint8", "uint16")},
+}
+
+
+def known_types(model: onnx.ModelProto, names: Sequence[str]) -> list[ValueInfoProto]:
+    """The types of the named tensors that onnxruntime finds; none where it does not know all of the operators."""
+    ort = runtime()
+    asked = onnx.ModelProto()
+    asked.CopyFrom(model)
+    ends = {o.name for o in model.graph.output}
+    asked.graph.output.extend(ValueInfoProto(name=n) for n in names if n not in ends)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    quiet(options)
+    try:
+        session = ort.InferenceSession(asked.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception:  # onnxruntime's exceptions share no base class
+        return []
+    wanted = [(o, TENSORS.get(o.type.removeprefix("tensor(").removesuffix(")"))) for o in session.get_outputs()]
+    return [helper.make_tensor_value_info(o.name, kind, o.shape) for o, kind in wanted if kind and o.name in names]
+
+
+def quiet(options: Any) -> None:
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+
+
+def runtime() -> Any:
+    """The module onnxruntime. Raises RuntimeMissingError."""
+    try:
+        import onnxruntime as ort
+    except ImportError as e:
+        hint = 'pip install "rrm_onnx[cpu]"'
+        raise RuntimeMissingError("onnxruntime is not installed, it simplifies the model", hint=hint) from e
+    return ort

@@ -98,7 +98,7 @@ class Head:
         """Move what reads `vector` to `fmap`, the map with the same values, as far as all of it can move."""
         readers = list(vector.outputs)
         if tuple(fmap.shape[1:]) == self.window or (  # `lift_head` has looked at the readers of the first
-            not is_end(self.graph, vector) and all(movable(n, vector) for n in readers)
+            not is_end(self.graph, vector) and all(movable(n, vector, fmap.shape[1]) for n in readers)
         ):
             for node in readers:
                 self.move(node, vector, fmap)
@@ -108,9 +108,8 @@ class Head:
     def move(self, node: gs.Node, vector: gs.Tensor, fmap: gs.Tensor) -> None:
         """Put the node, with its name, on the map, and what follows it on the result."""
         result, name, layer = node.outputs[0], node.name, dense_layer(node)
-        point = gs.Variable(
-            self.name(f"{result.name}/point"), np.dtype(np.float32), [fmap.shape[0], result.shape[1], 1, 1]
-        )
+        channels = fmap.shape[1] if layer is None else len(layer[0])
+        point = gs.Variable(self.name(f"{result.name}/point"), np.dtype(np.float32), [fmap.shape[0], channels, 1, 1])
         if layer is None:
             inputs = [fmap if t is vector else self.spread(t) for t in node.inputs]
             made = gs.Node(node.op, name, dict(node.attrs), inputs, [point], node.domain)
@@ -146,8 +145,8 @@ class Head:
         return found
 
 
-def movable(node: gs.Node, vector: gs.Tensor) -> bool:
-    """Whether a node on a vector [N, M] is one on a 1x1 map as well."""
+def movable(node: gs.Node, vector: gs.Tensor, channels: int) -> bool:
+    """Whether a node on a vector [N, channels] is one on a 1x1 map as well."""
     if not node.outputs or not is_row(node.outputs[0]):
         return False
     if dense_layer(node) is not None:
@@ -155,7 +154,7 @@ def movable(node: gs.Node, vector: gs.Tensor) -> bool:
     others = [t for t in node.inputs if t is not vector]
     if node.op in UNARY:
         return all(isinstance(t, gs.Constant) or t.is_empty() for t in others)
-    return node.op in ("Add", "Sub", "Mul", "Div") and len(others) == 1 and fits(others[0], vector.shape[1])
+    return node.op in ("Add", "Sub", "Mul", "Div") and len(others) == 1 and fits(others[0], channels)
 
 
 def is_row(tensor: gs.Tensor) -> bool:

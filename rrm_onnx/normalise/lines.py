@@ -48,6 +48,8 @@ def liftable(node: gs.Node) -> bool:
         return weight is not None and weight.ndim == 3
     if node.op in BROADCAST:
         return all(t.values.ndim <= 3 for t in node.inputs if isinstance(t, gs.Constant))
+    if node.op == "BatchNormalization":
+        return bool(node.attrs.get("spatial", 1))  # 0, up to opset 8: a value for each place, so of the rank of the map
     if node.op in CHANNELS:
         return int(node.attrs.get("axis", 0)) % 3 == 1
     if node.op == "Pad":
@@ -69,10 +71,10 @@ def chains(nodes: Sequence[gs.Node]) -> list[list[gs.Node]]:
     """The nodes in groups that tensors connect, each in the order of the graph."""
     group: dict[int, list[gs.Node]] = {}
     of_tensor: dict[int, int] = {}
-    for node in nodes:
+    for index, node in enumerate(nodes):
         touched = {id(t) for t in (*map_inputs(node), *node.outputs)}
         joined = {of_tensor[t] for t in touched if t in of_tensor}
-        key = min(joined, default=len(of_tensor) + id(node))
+        key = min(joined, default=index)
         group[key] = [n for k in sorted(joined) for n in group.pop(k)] + [node]
         of_tensor = {t: key if k in joined else k for t, k in of_tensor.items()} | dict.fromkeys(touched, key)
     order = {id(n): i for i, n in enumerate(nodes)}
@@ -181,5 +183,9 @@ def raised_shape(line: gs.Tensor) -> list[int | str | None]:
 
 
 def same(tensor: gs.Tensor, shape: Sequence[int | str | None]) -> bool:
-    """Whether a tensor has a shape for certain: what is moved between the two keeps its order, so nothing changes."""
-    return tensor.shape is not None and list(tensor.shape) == list(shape) and None not in shape
+    """Whether a tensor has a shape for certain: what is moved between the two keeps its order, so nothing changes.
+
+    Names stand for sizes; an empty one, and numbers below 1, are what some exporters write for an open size.
+    """
+    known = all(d > 0 if isinstance(d, int) else d for d in shape)
+    return known and tensor.shape is not None and list(tensor.shape) == list(shape)

@@ -117,6 +117,15 @@ def resized(source: EdgeFact, channels: int, height: Callable[[int], int], width
     return out_fact(source, channels, None if h is None else height(h), None if w is None else width(w))
 
 
+def check_batches(a: EdgeFact, b: EdgeFact) -> None:
+    """Refuse two maps in one node whose batch sizes differ, or of which one alone is known: each row of a batch has a
+    ticket, and row i meets row i."""
+    if a.batch is not None and b.batch is not None and a.batch != b.batch:
+        raise Refused("broadcast", f"batch sizes {a.batch} and {b.batch}")
+    if (a.batch is None) != (b.batch is None):
+        raise Refused("broadcast", f"batch size {a.batch or b.batch} against an unknown one")
+
+
 def attribute(node: gs.Node, name: str, default: Any) -> Any:
     value = node.attrs.get(name, default)
     return default if value is None else value

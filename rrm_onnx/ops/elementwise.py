@@ -13,7 +13,18 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rrm_onnx.ops.base import NO_ACTIVATION, Facts, OpRule, Refused, channels_of, constant, map_input, out_fact, single
+from rrm_onnx.ops.base import (
+    NO_ACTIVATION,
+    Facts,
+    OpRule,
+    Refused,
+    channels_of,
+    check_batches,
+    constant,
+    map_input,
+    out_fact,
+    single,
+)
 from rrm_onnx.ops.reference_base import Map, SiteOp
 from rrm_onnx.ops.reference_math import activate, arithmetic
 from rrm_onnx.types import Constant, EdgeFact, Match
@@ -47,10 +58,7 @@ def broadcast(a: EdgeFact, b: EdgeFact) -> EdgeFact:
     ca, cb = channels_of(a), channels_of(b)
     if ca != cb and 1 not in (ca, cb):
         raise Refused("broadcast", f"{ca} and {cb} channels")
-    if a.batch is not None and b.batch is not None and a.batch != b.batch:
-        raise Refused("broadcast", f"batch sizes {a.batch} and {b.batch}")
-    if (a.batch is None) != (b.batch is None):
-        raise Refused("broadcast", f"batch size {a.batch or b.batch} against an unknown one")
+    check_batches(a, b)
     height = common_size(a.height, b.height, a.is_point, b.is_point)
     width = common_size(a.width, b.width, a.is_point, b.is_point)
     return out_fact(a if a.batch is not None else b, max(ca, cb), height, width)

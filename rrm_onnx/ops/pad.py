@@ -14,6 +14,7 @@ from rrm_onnx.ops.base import (
     Refused,
     attribute,
     channels_of,
+    check_batches,
     constant,
     has_input,
     map_input,
@@ -78,6 +79,7 @@ class PadRule(OpRule):
         if found is None:
             raise Refused("parameter-not-constant", "'pads' is computed by the graph, and not from the size of a map")
         like, fact = found
+        check_batches(x, fact)
         out = out_fact(x, channels_of(x), fact.height, fact.width)
         return single(node, "PadLike", (name, like), {"value": value_of(node)}, out)
 

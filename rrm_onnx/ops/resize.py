@@ -19,6 +19,7 @@ from rrm_onnx.ops.base import (
     Refused,
     attribute,
     channels_of,
+    check_batches,
     constant,
     has_input,
     map_input,
@@ -140,6 +141,7 @@ class ResizeRule(OpRule):
         if found is None:
             raise Refused("parameter-not-constant", "'sizes' is computed by the graph, and not the size of a map")
         like, fact = found
+        check_batches(x, fact)
         out = out_fact(x, channels_of(x), fact.height, fact.width)
         return single(node, "ResizeLike", (name, like), attributes, out)
 

@@ -21,12 +21,15 @@ ARITHMETIC = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}
 ROUNDING: Mapping[str, Callable[[Any], Any]] = {"Floor": np.floor, "Ceil": np.ceil, "Identity": np.asarray}
 # Height and width of the maps in turn, for unknown ones: without common factors, the second larger and smaller.
 TRIALS = (((6, 10), (13, 21)), ((35, 22), (17, 9)), ((7, 3), (7, 5)))
+# A first map that is larger than the second by an even and an odd number, whichever of the two is known: only negative
+# odd differences tell rounding down from rounding towards zero.
+LARGER = (((1001, 1000), (2, 1)), ((1000, 1001), (1, 2)))
 BATCH = 2
 
 
 def trials(*facts: EdgeFact) -> Iterator[list[tuple[int, int, int, int]]]:
     """Made-up shapes for one map or two, whatever is known of them kept."""
-    for sizes in TRIALS:
+    for sizes in (*TRIALS, *(LARGER if len(facts) > 1 else ())):
         yield [
             (f.batch or BATCH, f.channels or 1, f.height or h, f.width or w)
             for f, (h, w) in zip(facts, sizes, strict=False)
