@@ -34,6 +34,10 @@ class ThresholdsError(RrmError):
     """The thresholds are malformed, out of range or belong to another model."""
 
 
+class MetricError(RrmError):
+    """A metric is unknown, does not fit the outputs that it is to compare, or is a function that failed."""
+
+
 class ClipError(RrmError):
     """The video clip cannot be read."""
 
