@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rrm_onnx.errors import RrmError
 
 if TYPE_CHECKING:
+    from rrm_onnx.calibrate import calibrate
     from rrm_onnx.pipeline import convert
     from rrm_onnx.runtime import library_path, register
     from rrm_onnx.session import InferenceSession
@@ -33,17 +34,19 @@ __all__ = [
     "Report",
     "RrmError",
     "__version__",
+    "calibrate",
     "convert",
     "library_path",
     "register",
     "verify",
 ]
 
-# public name -> module that defines it. `verify` is also the name of its module: the public name is the function,
-# `from rrm_onnx.verify import ...` reaches the rest of the module.
+# public name -> module that defines it. `verify` and `calibrate` are also names of modules: the public name is the
+# function, `from rrm_onnx.verify import ...` reaches the rest of the module.
 _HOMES = {
     "InferenceSession": "rrm_onnx.session",
     "Report": "rrm_onnx.verify",
+    "calibrate": "rrm_onnx.calibrate",
     "convert": "rrm_onnx.pipeline",
     "library_path": "rrm_onnx.runtime",
     "register": "rrm_onnx.runtime",

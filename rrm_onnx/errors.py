@@ -38,6 +38,10 @@ class CalibrationError(RrmError):
     """A calibration cannot be made, or cannot go on."""
 
 
+class MetricError(RrmError):
+    """A metric is unknown, does not fit the outputs that it is to compare, or is a function that failed."""
+
+
 class ClipError(RrmError):
     """The video clip cannot be read."""
 

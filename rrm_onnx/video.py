@@ -133,29 +133,53 @@ def read_clip(
     progress: called with the number of frames read so far. Raises ClipError with the reason and a hint.
     """
     options = options or ClipOptions()
-    order = _check(target, options)
     images: list[Image] = []
     warnings: list[str] = []
-    seen = 0
+    for picture in pictures(clip, target, options, warnings.append):
+        images.append(picture)
+        if progress:
+            progress(len(images))
+    return Clip(images, target, options, warnings)
+
+
+def feeds(
+    clip: str | os.PathLike[str],
+    target: ImageInput,
+    options: ClipOptions | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Iterator[Feed]:
+    """The frames of `read_clip` as the model's inputs, one at a time: long clips need no more memory than short ones.
+
+    warn: called with each sentence that the reader of the results has to know. Raises ClipError as `read_clip` does.
+    """
+    options = options or ClipOptions()
+    empty = Clip([], target, options)
+    return (empty.prepare(picture) for picture in pictures(clip, target, options, warn))
+
+
+def pictures(
+    clip: str | os.PathLike[str], target: ImageInput, options: ClipOptions, warn: Callable[[str], None]
+) -> Iterator[Image]:
+    """The frames that `options` names, uint8 (H, W, C), resized (bilinear) for `target`."""
+    order = _check(target, options)
+    seen = given = 0
     size: tuple[int, int] | None = None
-    for frame in frames(str(clip), warnings.append):
+    for frame in frames(str(clip), warn):
         seen += 1
         if seen <= options.start:
             continue
         size = size or _size(target, options, frame.width, frame.height)
         picture = frame.reformat(*size, "gray" if order == "gray" else "rgb24", interpolation="BILINEAR").to_ndarray()
         picture = picture[:, :, None] if order == "gray" else picture[:, :, ::-1] if order == "bgr" else picture
-        images.append(np.ascontiguousarray(picture))
-        if progress:
-            progress(len(images))
-        if len(images) == options.frames:
+        yield np.ascontiguousarray(picture)
+        given += 1
+        if given == options.frames:
             break
-    if not images:
+    if not given:
         raise ClipError(
             f"{clip}: no frame in the range, it has {seen} and reading starts at {options.start}",
             hint=f"choose --start below {seen}",
         )
-    return Clip(images, target, options, warnings)
 
 
 def from_images(images: list[Image], size: tuple[int, int], target: ImageInput, options: ClipOptions) -> Clip:

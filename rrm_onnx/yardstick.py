@@ -10,12 +10,16 @@ import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
 from rrm_onnx import runtime
+from rrm_onnx.distance import Array as Array
+from rrm_onnx.distance import difference as difference
+from rrm_onnx.distance import relative_l2 as relative_l2
+from rrm_onnx.distance import same_bits as same_bits
 from rrm_onnx.errors import LoadError, RrmError
 from rrm_onnx.load import RRM_DOMAIN, read
 
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
     import onnxruntime
 
 Model = str | os.PathLike[str] | onnx.ModelProto
-Array = np.ndarray[Any, np.dtype[Any]]
 Feed = Mapping[str, Array]
 
 SESSION_ENTRIES = {
@@ -162,26 +165,3 @@ def thresholds(model: onnx.ModelProto) -> list[float]:
     names = ("threshold", "inner_threshold")
     gates = (a.f for n in model.graph.node if n.domain == RRM_DOMAIN for a in n.attribute if a.name in names)
     return [0.0, *gates]
-
-
-def relative_l2(got: Array, want: Array) -> float:
-    """|got - want| / |want| in float64. Places where both are NaN, or the same infinity, count as equal."""
-    if got.shape != want.shape:
-        return float("inf")
-    a, b = got.astype(np.float64, copy=False), want.astype(np.float64, copy=False)
-    distance = np.linalg.norm(difference(a, b))
-    size = np.linalg.norm(np.where(np.isfinite(b), b, 0.0))
-    return 0.0 if distance == 0 else float(distance / max(float(size), 1e-12))
-
-
-def same_bits(a: Array, b: Array) -> bool:
-    """Same shape, type and bytes: NaNs and the sign of zero count."""
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    return a.tolist() == b.tolist() if a.dtype.hasobject else a.tobytes() == b.tobytes()
-
-
-def difference(a: Array, b: Array) -> Array:
-    """a - b, with 0 where both are NaN or the same infinity."""
-    with np.errstate(invalid="ignore"):
-        return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, a - b)

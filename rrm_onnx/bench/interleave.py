@@ -15,6 +15,7 @@ import onnx
 
 from rrm_onnx import yardstick
 from rrm_onnx.bench.result import Result, Rival, Side
+from rrm_onnx.distance import worst_error
 from rrm_onnx.errors import RrmError
 
 # What `stats` counts up, run by run; `phases` holds further counts.
@@ -156,12 +157,6 @@ def turns(t: int, count: int) -> list[int]:
     nobody always follows the same one."""
     first, *rest = ((t + k) % count for k in range(count))
     return [first, *(reversed(rest) if t // count % 2 else rest)]
-
-
-def worst_error(got: Sequence[yardstick.Array], want: Sequence[yardstick.Array]) -> float:
-    """Relative L2 of the worst floating-point output; of the worst output where none is floating-point."""
-    pairs = [(g, w) for g, w in zip(got, want, strict=True) if w.dtype.kind == "f"] or list(zip(got, want, strict=True))
-    return max(yardstick.relative_l2(g, w) for g, w in pairs if w.dtype.kind in "fiub")
 
 
 def difference(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:

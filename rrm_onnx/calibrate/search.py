@@ -91,8 +91,8 @@ class Search:
         count = int(self.groups.max()) + 1
         weights, step = np.ones(count), STEP
         shape = Setting((), 1.0, 1)
-        found: tuple[float, Outcome | None] = self._factor(self._spread(weights, shape), FIRST, learn=True)
-        factor, best = found
+        best: Outcome | None
+        factor, best = self._factor(self._spread(weights, shape), FIRST, learn=True)
         steps = ROUNDS * count
         for k in range(ROUNDS):
             base = self._look(self._spread(weights, shape).scaled(factor))

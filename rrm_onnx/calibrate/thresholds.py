@@ -39,9 +39,7 @@ class Thresholds:
     def to_dict(self) -> dict[str, Any]:
         """The content of a thresholds file."""
         rows = zip(self.points, self.setting.thresholds, self.scales, self.sensitivity, strict=True)
-        nodes = {
-            p.name: {"threshold": figure(t), "scale": figure(s), "sensitivity": figure(e)} for p, t, s, e in rows
-        }
+        nodes = {p.name: {"threshold": figure(t), "scale": figure(s), "sensitivity": figure(e)} for p, t, s, e in rows}
         return {
             "format": FORMAT,
             "version": VERSION,

@@ -1,0 +1,233 @@
+"""The calibration from end to end."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+import rrm_onnx
+from rrm_onnx import video, yardstick
+from rrm_onnx.calibrate.curve import curve
+from rrm_onnx.calibrate.metrics import Metric, make
+from rrm_onnx.calibrate.points import Setting
+from rrm_onnx.calibrate.record import record
+from rrm_onnx.calibrate.search import MARGIN, Found, Search
+from rrm_onnx.calibrate.thresholds import Thresholds
+from rrm_onnx.calibrate.trial import Outcome, Trial
+from rrm_onnx.errors import CalibrationError, RrmError
+from rrm_onnx.types import Options
+
+Clips = str | os.PathLike[str] | Iterable[yardstick.Feed] | Any
+TIGHTER, TIMES = 0.8, 12  # what thresholds are multiplied with where the frames that check lose too much, how often
+GAIN = 0.97  # of the exact model's cost: less of a gain is none
+
+
+class CalibrationStopped(CalibrationError):
+    """The search broke off. found: the thresholds that were known then; they have not been checked."""
+
+    def __init__(self, message: str, hint: str | None, found: Thresholds) -> None:
+        super().__init__(message, hint)
+        self.found = found
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a calibration is. stage: `recording`, `weights`, `turns`, `checking` or `comparing`; done, total: steps,
+    total 0 where it is not known; best: what the best thresholds so far give, None before there are any."""
+
+    stage: str
+    done: int
+    total: int
+    best: Outcome | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """metric, and what it may say: the largest mean of an error, the least mean of an agreement."""
+
+    metric: Metric
+    value: float
+
+    def __post_init__(self) -> None:
+        high = float("inf") if self.metric.is_error else 1.0
+        if not 0 < self.value < high:
+            wanted = "above 0" if self.metric.is_error else "between 0 and 1"
+            raise CalibrationError(
+                f"a budget of {self.value:g} for {self.metric.kind}", hint=f"it has to be {wanted}, both excluded"
+            )
+
+    @property
+    def allowed(self) -> float:
+        """The largest mean loss."""
+        return self.value if self.metric.is_error else 1 - self.value
+
+    def loss(self, truth: Sequence[Any], got: Sequence[Any]) -> float:
+        found = self.metric(truth, got)
+        return found if self.metric.is_error else 1 - found
+
+
+def calibrate(
+    model: str | os.PathLike[str] | onnx.ModelProto,
+    frames: Clips,
+    *,
+    metric: str | Callable[..., Any] | Metric = "l2",
+    budget: float,
+    reading: video.ClipOptions | None = None,
+    threads: int = 2,
+    minutes: float = 10.0,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    skip: Sequence[str] = (),
+    progress: Callable[[Progress], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Thresholds:
+    """Thresholds for all gates of the converted `model`: the least time at a loss that `budget` allows.
+
+    frames: a clip (video, GIF, folder of images, image glob), an iterable of feeds {input name: array}, an
+        onnxruntime.quantization.CalibrationDataReader, or a list of these, each a stretch of its own. Frames of a
+        stretch follow one another in time. Two thirds of each are searched on, the rest checks.
+    metric: what a loss is, see `rrm_onnx.calibrate.metrics`; the original's answer on the same frame is the truth.
+    budget: for `l2` the largest mean relative error, for all others the least mean agreement.
+    reading: how clips are read. threads: of each session. minutes: the search ends then, with what it has.
+    input_shapes, skip: as `convert` takes them; to be given to it again.
+    progress: called often; KeyboardInterrupt (Ctrl-C) ends the search with what it has.
+    warn: called with each sentence that the reader of the results has to know.
+
+    Nothing but the model's answers is kept in memory; frames and answers go to files in the temporary folder.
+    Raises RrmError; where a search was under way CalibrationStopped, which holds what was found.
+    """
+    source = yardstick.load(model)
+    judge = Budget(make(metric, size=_size(source)), budget)
+    clips, names = _clips(frames, source, reading or video.ClipOptions(), warn)
+    step = lambda done: progress(Progress("recording", done, 0))  # noqa: E731
+    with record(source, clips, judge.metric.check, threads=threads, step=step) as recording:
+        options = Options(input_shapes=input_shapes, skip=tuple(skip))
+        trial = Trial(source, recording, judge.loss, threads=threads, options=options)
+        return _Calibration(trial, judge, progress, names).run(60 * minutes)
+
+
+class _Calibration:
+    """Search, check, comparison; what is known when one of them stops."""
+
+    def __init__(self, trial: Trial, judge: Budget, progress: Callable[[Progress], None], clips: Sequence[str]) -> None:
+        self.trial, self.judge, self.progress, self.clips = trial, judge, progress, clips
+        self.stopped = ""
+
+    def run(self, seconds: float) -> Thresholds:
+        search = Search(self.trial, self.judge.allowed, seconds, self._report)
+        found = search.found
+        try:
+            found = search.run()
+            if not found.complete:
+                self.stopped = "out of time"
+        except KeyboardInterrupt:
+            self.stopped = "interrupted"
+        except RrmError as error:
+            self.stopped = error.message
+            kept = self._thresholds(found, found.setting, {})
+            raise CalibrationStopped(error.message, error.hint, kept) from error
+        return self._finish(found)
+
+    def _report(self, stage: str, done: int, total: int, found: Found) -> None:
+        self.progress(Progress(stage, done, total, found.outcome))
+
+    def _finish(self, found: Found) -> Thresholds:
+        recording = self.trial.recording
+        setting, checked = self._checked(found)
+        facts: dict[str, Any] = {"check": checked.to_dict()}
+        step = lambda done, total: self.progress(Progress("comparing", done, total, checked))  # noqa: E731
+        entries = [] if self.stopped == "interrupted" else curve(self.trial, setting, recording.check, step)
+        return dataclasses.replace(self._thresholds(found, setting, facts), curve=entries)
+
+    def _checked(self, found: Found) -> tuple[Setting, Outcome]:
+        """The setting, tightened until the frames that were not searched on keep to the budget as well."""
+        setting, check = found.setting, self.trial.recording.check
+        exact = self.trial.run(self.trial.uniform(0.0), check)
+        for k in range(TIMES):
+            self.progress(Progress("checking", k, TIMES, found.outcome))
+            if not any(setting.thresholds):
+                break
+            outcome = self.trial.run(setting, check)
+            if outcome.loss <= (1 - MARGIN) * self.judge.allowed:
+                if outcome.cost < GAIN * exact.cost:
+                    return setting, outcome
+                break
+            held = setting.period > 1 and setting.drift == 0 and setting.thresholds[0] > 1
+            if held:  # whole answers: smaller thresholds would be the same
+                break
+            setting = setting.scaled(TIGHTER)
+        return self.trial.uniform(0.0), exact
+
+    def _thresholds(self, found: Found, setting: Setting, facts: Mapping[str, Any]) -> Thresholds:
+        recording = self.trial.recording
+        everything = {
+            "tool": f"rrm_onnx {rrm_onnx.__version__}",
+            "clips": list(self.clips),
+            "metric": self.judge.metric.kind,
+            "budget": self.judge.value,
+            "frames": len(recording),
+            "searched_on": sum(len(s) for s in recording.fit),
+            "tried": found.tried,
+            "stopped": self.stopped,
+            "original_ms": recording.dense_ms,
+            "fit": found.outcome.to_dict(),
+            **facts,
+        }
+        return Thresholds(
+            tuple(self.trial.points),
+            setting,
+            tuple(self.trial.scales),
+            tuple(float(s) for s in found.sensitivity),
+            self.trial.digest,
+            everything,
+        )
+
+
+def _size(model: onnx.ModelProto) -> tuple[int, int] | None:
+    """(width, height) of the network's picture where the model says it."""
+    try:
+        target = video.image_input(model)
+    except RrmError:
+        return None
+    return (target.width, target.height) if target.width and target.height else None
+
+
+def _clips(
+    frames: Any, model: onnx.ModelProto, reading: video.ClipOptions, warn: Callable[[str], None]
+) -> tuple[list[Iterable[yardstick.Feed]], list[str]]:
+    """Each stretch as feeds, and what it is called."""
+    several = frames if isinstance(frames, (list, tuple)) and not _are_feeds(frames) else [frames]
+    clips, names = list[Iterable[yardstick.Feed]](), list[str]()
+    for k, clip in enumerate(several):
+        if isinstance(clip, (str, os.PathLike)):
+            clips.append(video.feeds(clip, video.image_input(model), reading, warn))
+            names.append(str(clip))
+        elif hasattr(clip, "get_next"):
+            clips.append(iter(clip.get_next, None))
+            names.append(type(clip).__name__)
+        elif isinstance(clip, Iterable):
+            clips.append(_named(clip, k))
+            names.append(f"feeds {k}")
+        else:
+            raise CalibrationError(
+                f"frames of type {type(clip).__name__} cannot be read",
+                hint="give a clip, an iterable of feeds, or a CalibrationDataReader",
+            )
+    return clips, names
+
+
+def _are_feeds(frames: Sequence[Any]) -> bool:
+    return bool(frames) and all(isinstance(f, Mapping) for f in frames)
+
+
+def _named(feeds: Iterable[Any], clip: int) -> Iterator[yardstick.Feed]:
+    for t, feed in enumerate(feeds):
+        if not isinstance(feed, Mapping):
+            raise CalibrationError(
+                f"frame {t} of stretch {clip} is {type(feed).__name__}, not a feed", hint="give {input name: array}"
+            )
+        yield {name: np.asarray(value) for name, value in feed.items()}
