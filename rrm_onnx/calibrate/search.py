@@ -106,9 +106,9 @@ class Search:
                 self.found.sensitivity[self.groups == g] = max(lost, 0.0) * STEP / step
                 gains[g] = gain(base, outcome, self.target)
             tried = moved(weights, gains, step)
-            new_factor, outcome = self._factor(self._spread(tried, shape), factor)
-            if outcome is not None and (best is None or outcome.cost < best.cost):
-                weights, factor, best = tried, new_factor, outcome
+            moved_factor, better = self._factor(self._spread(tried, shape), factor)
+            if better is not None and (best is None or better.cost < best.cost):
+                weights, factor, best = tried, moved_factor, better
             else:
                 step = 1 + (step - 1) * 0.6
 

@@ -31,8 +31,8 @@ class Outcome:
     """What a setting gave on some stretches.
 
     loss: mean over the frames (of an agreement: 1 less it). bound: the mean and ERRORS standard errors of it,
-    by the means of blocks of neighbouring frames. ms: a frame, as the clock had it; cost: as the model of costs has it, which does
-    not know what else the machine did. macs: share of the multiply-accumulates done, of those inside.
+    by the means of blocks of neighbouring frames. ms: a frame, as the clock had it; cost: as the model of costs has it,
+    which does not know what else the machine did. macs: share of the multiply-accumulates done, of those inside.
     """
 
     loss: float

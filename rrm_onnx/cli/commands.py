@@ -11,6 +11,7 @@ import click
 
 from rrm_onnx.cli import shell
 from rrm_onnx.cli.bench import bench_command
+from rrm_onnx.cli.calibrate import calibrate_command
 from rrm_onnx.cli.compare import verify_command
 from rrm_onnx.cli.convert import convert_command
 from rrm_onnx.cli.demo import demo_command
@@ -54,7 +55,16 @@ def group() -> None:
     """Makes a CNN in an ONNX file compute only what changed since the last frame of a video."""
 
 
-for command in (convert_command, verify_command, bench_command, inspect_command, doctor_command, demo_command):
+COMMANDS = (
+    convert_command,
+    calibrate_command,
+    verify_command,
+    bench_command,
+    inspect_command,
+    doctor_command,
+    demo_command,
+)
+for command in COMMANDS:
     group.add_command(command)
 
 

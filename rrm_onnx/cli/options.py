@@ -65,11 +65,12 @@ def shape_words(shapes: Mapping[str, Sequence[int]] | None) -> list[str]:
     ]
 
 
-def clip_options(required: bool, frames: int = FRAMES) -> Callable[[F], F]:
+def clip_options(required: bool, frames: int = FRAMES, several: bool = False) -> Callable[[F], F]:
     """--clip and how it is read: the command gets `clip`, and the rest by keyword for `reading_of`."""
-    count = f"At most this many frames [{frames}]."
+    count = f"At most this many frames{' of each clip' if several else ''} [{frames}]."
+    what = "Video, GIF, folder of images or image glob" + ("; may be given several times." if several else ".")
     options = [
-        click.option("--clip", required=required, metavar="CLIP", help="Video, GIF, folder of images or image glob."),
+        click.option("--clip", required=required, multiple=several, metavar="CLIP", help=what),
         click.option("--start", type=click.IntRange(0), default=0, help="First frame [0]."),
         click.option("--frames", type=click.IntRange(1), default=frames, help=count),
         click.option("--size", type=size, metavar="WxH", help="Size of the frames [the model's, or the clip's own]."),
