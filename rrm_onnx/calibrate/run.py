@@ -174,6 +174,7 @@ class _Calibration:
             "tried": found.tried,
             "stopped": self.stopped,
             "original_ms": recording.dense_ms,
+            "uniform": found.uniform.thresholds[0] if found.uniform else None,
             "fit": found.outcome.to_dict(),
             **facts,
         }

@@ -40,11 +40,13 @@ Report = Callable[[str, int, int, "Found"], None]
 @dataclass
 class Found:
     """What the search knows so far. setting: the best that keeps to the allowed loss, exact at first; sensitivity: by
-    point, what doubling its group's thresholds added to the loss."""
+    point, what doubling its group's thresholds added to the loss; uniform: the largest threshold that, at all gates,
+    keeps to it."""
 
     setting: Setting
     outcome: Outcome
     sensitivity: Floats
+    uniform: Setting | None = None
     tried: int = 0
     complete: bool = False
     log: list[dict[str, float]] = field(default_factory=list)
@@ -93,6 +95,7 @@ class Search:
         shape = Setting((), 1.0, 1)
         best: Outcome | None
         factor, best = self._factor(self._spread(weights, shape), FIRST, learn=True)
+        self.found.uniform = None if best is None else self.trial.uniform(factor)
         steps = ROUNDS * count
         for k in range(ROUNDS):
             base = self._look(self._spread(weights, shape).scaled(factor))
