@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Calibration's figures of docs/PERFORMANCE.md: each pair is calibrated on the first half of its frames for the budget
+of pairs.toml, by the agreement of metrics.py, and measured on the second half, dense and converted frame by frame.
+
+Beside it the largest uniform tolerance that keeps to the same budget on the first half, and what answering every 2nd
+and every 3rd frame only would agree to.
+
+    python tests/bench/run_calibrated.py street squats bottles --json calibrated.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from run_pairs import CORPUS, Agreement, Pair, cell, machine, tell_missing  # noqa: F401
+
+from rrm_onnx import pipeline, yardstick
+from rrm_onnx.bench.interleave import Comparison
+from rrm_onnx.calibrate import Thresholds, calibrate
+from rrm_onnx.types import Options
+
+COLUMNS = (
+    ("pair", "{pair}"),
+    ("budget", "{budget:g}"),
+    ("search s", "{seconds:.0f}"),
+    ("dense ms", "{dense[ms]:.2f}"),
+    ("converted ms", "{converted[ms]:.2f}"),
+    ("ratio", "{ratio:.2f}"),
+    ("CPU ratio", "{cpu_ratio:.2f}"),
+    ("p99 dense / converted", "{dense[p99_ms]:.2f} / {converted[p99_ms]:.2f}"),
+    ("agreement", "{agreement:.3f}"),
+    ("kept", "{kept}"),
+    ("MACs done", "{macs_share:.3f}"),
+    ("uniform: tolerance, agreement, MACs", "{uniform[tolerance]:.3f}, {uniform[agreement]:.3f}, {uniform[macs]:.3f}"),
+    ("MACs : uniform's", "{to_uniform:.2f}"),
+    ("hold every 2nd, 3rd: agreement", "{hold[2]:.3f}, {hold[3]:.3f}"),
+)
+
+
+def measure(pair: Pair, given: argparse.Namespace) -> dict[str, Any]:
+    """Calibrates on the first half, measures on the second."""
+    feeds = list(pair.feeds("clip"))
+    half = len(feeds) // 2
+    agree = lambda truth, got: pair.metrics.agreement(pair.pair, truth, got)  # noqa: E731
+    start = time.perf_counter()
+    budget = pair.pair["budget"]
+    found = calibrate(
+        pair.model, [feeds[:half]], metric=agree, budget=budget, threads=given.threads, minutes=given.minutes
+    )
+    seconds = time.perf_counter() - start
+    row = compare(pair, found.to_dict(), None, feeds[half:], given)
+    uniform: dict[str, Any] = {"tolerance": found.facts["uniform"] or 0.0, "agreement": None, "macs": None}
+    other = compare(pair, None, uniform["tolerance"], feeds[half:], given)
+    uniform |= {"agreement": other["agreement"], "macs": other["macs_share"], "ratio": other["ratio"]}
+    return {
+        "pair": pair.name,
+        "camera": pair.pair["camera"],
+        "budget": budget,
+        "seconds": seconds,
+        "kept": "yes" if row["agreement"] >= budget else "no",
+        "uniform": uniform,
+        "to_uniform": row["macs_share"] / other["macs_share"],
+        "exact": found.exact,
+        "facts": dict(found.facts),
+        "setting": settings_of(found),
+        **row,
+    }
+
+
+def settings_of(found: Thresholds) -> dict[str, Any]:
+    return {"drift": found.setting.drift, "period": found.setting.period, "thresholds": list(found.setting.thresholds)}
+
+
+def compare(
+    pair: Pair,
+    thresholds: dict[str, Any] | None,
+    tolerance: float | None,
+    feeds: Sequence[dict[str, np.ndarray]],
+    given: argparse.Namespace,
+) -> dict[str, Any]:
+    """Dense and converted on these frames."""
+    converted: onnx.ModelProto = pipeline.run(pair.model, Options(tolerance=tolerance, thresholds=thresholds)).model
+    comparison = Comparison(pair.model, converted, given.threads, yardstick.config_entries())
+    held: dict[int, list[float]] = {2: [], 3: []}
+    last: dict[int, Any] = {}
+    agreement = Agreement(pair, True)
+
+    def on_frame(t: int, want: list[np.ndarray], got: list[np.ndarray]) -> None:
+        agreement.add(t, want, got)
+        for every, found in held.items():
+            if t % every == 0:
+                last[every] = want
+            if t:
+                found.append(pair.metrics.agreement(pair.pair, want, last[every]))
+
+    result = comparison.run(feeds, on_frame)
+    means = {every: float(np.mean(found)) for every, found in held.items()}
+    return {**result.to_dict(), "agreement": float(np.mean(agreement.got)), "hold": means}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pair", nargs="+", help="names of pairs.toml")
+    parser.add_argument("--corpus", type=pathlib.Path, default=CORPUS, help="folder with pairs.toml")
+    parser.add_argument("--frames", type=int, help="at most this many frames of each clip")
+    parser.add_argument("--threads", type=int, default=2, help="of each session [2]")
+    parser.add_argument("--minutes", type=float, default=10, help="of each search [10]")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures there as well")
+    given = parser.parse_args()
+    given.isa, given.spinning = None, False
+    if not (given.corpus / "pairs.toml").exists():
+        sys.exit(f"error: no pairs.toml in {given.corpus}\n\nhint: name the corpus with --corpus DIR or RRM_CORPUS")
+    sys.path.insert(0, str(given.corpus))
+    yardstick.settle_denormals()
+    where, rows = machine(given), []
+    print(", ".join(f"{k} {v}" for k, v in where.items()))
+    print("\n| " + " | ".join(name for name, _ in COLUMNS) + " |\n|" + "---|" * len(COLUMNS), flush=True)
+    for name in given.pair:
+        rows.append(measure(Pair(name, given.corpus, given.frames), given))
+        print("| " + " | ".join(cell(template, rows[-1]) for _, template in COLUMNS) + " |", flush=True)
+        if given.json:
+            given.json.write_text(json.dumps({"machine": where, "rows": rows}, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
