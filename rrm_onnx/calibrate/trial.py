@@ -18,6 +18,7 @@ from rrm_onnx import pipeline, yardstick
 from rrm_onnx.bench.interleave import macs
 from rrm_onnx.calibrate.points import Point, Setting, apply, measured_scales, points_of
 from rrm_onnx.calibrate.record import Recording, Stretch
+from rrm_onnx.distance import worst_error
 from rrm_onnx.errors import CalibrationError
 from rrm_onnx.types import Options
 
@@ -30,20 +31,22 @@ START = 0.02  # thresholds of the model that is calibrated: above 0, so that ker
 class Outcome:
     """What a setting gave on some stretches.
 
-    loss: mean over the frames (of an agreement: 1 less it). bound: the mean and ERRORS standard errors of it,
+    loss: mean over the frames (of an agreement: 1 less it). distance: mean relative L2 of the worst
+    output. bound: the mean loss and ERRORS standard errors of it,
     by the means of blocks of neighbouring frames. ms: a frame, as the clock had it; cost: as the model of costs has it,
     which does not know what else the machine did. macs: share of the multiply-accumulates done, of those inside.
     """
 
     loss: float
     bound: float
+    distance: float
     ms: float
     cost: float
     macs: float
     nodes: Sequence[Mapping[str, Any]] = ()
 
     def to_dict(self) -> dict[str, float]:
-        return {"loss": self.loss, "ms": self.ms, "cost_ms": self.cost, "macs": self.macs}
+        return {"loss": self.loss, "distance": self.distance, "ms": self.ms, "cost_ms": self.cost, "macs": self.macs}
 
 
 class CostModel:
@@ -121,7 +124,7 @@ class Trial:
         the model of costs learn from it."""
         self.tried += 1
         apply(self.session, self.points, setting, self.scales)
-        losses, seconds = list[float](), list[float]()
+        losses, distances, seconds = list[float](), list[float](), list[float]()
         total: list[dict[str, Any]] = []
         for stretch in stretches:
             self.session.reset()
@@ -133,7 +136,9 @@ class Trial:
                 got = yardstick.run(self.session, self.outputs, feed)
                 if t > stretch.first:
                     seconds.append(time.perf_counter() - start)
-                    losses.append(self._loss(t, got))
+                    truth = self.recording.truth(t)
+                    losses.append(self._loss(t, truth, got))
+                    distances.append(worst_error(got, truth))
             total = added(total, self.session.stats()["nodes"])
         ms = 1e3 * sum(seconds) / len(seconds)
         if learn or not self.costs._seen:
@@ -141,10 +146,10 @@ class Trial:
         done, dense = macs(total)
         mean, error = mean_and_error(losses)
         cost = self.costs.cost(total, len(seconds))
-        return Outcome(mean, mean + ERRORS * error, ms, cost, done / max(dense, 1), total)
+        return Outcome(mean, mean + ERRORS * error, float(np.mean(distances)), ms, cost, done / max(dense, 1), total)
 
-    def _loss(self, t: int, got: Sequence[yardstick.Array]) -> float:
-        loss = float(self.loss(self.recording.truth(t), got))
+    def _loss(self, t: int, truth: Sequence[yardstick.Array], got: Sequence[yardstick.Array]) -> float:
+        loss = float(self.loss(truth, got))
         if not math.isfinite(loss):
             raise CalibrationError(
                 f"the metric gives {loss} on frame {t}", hint="leave such frames out, or choose another metric"
