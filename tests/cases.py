@@ -61,7 +61,10 @@ ACTIVATIONS = (
     activation("Softplus"),
     activation("Mish"),
     activation("Sign"),
+    activation("Log"),
+    activation("GeluTanh"),
 )
+POSITIVE = ("Sqrt", "Log")  # activations that are not defined below zero
 
 
 def conv(shape: tuple[int, ...], m: int, kernel: tuple[int, int] = (3, 3), group: int = 1, **kw: Any) -> Case:
@@ -225,7 +228,11 @@ CASES: list[Case] = [
     conv((1, 168, 8, 30), 140, pads=PAD1, threshold=0.1, change="scatter"),
     conv(ROWS, 8, pads=PAD1, threshold=0.1, change="scatter", activation=activation("Relu")),
     conv(ROWS, 8, pads=PAD1, threshold=0.3, change="all"),
-    *(conv(SMALL, 9, pads=PAD1, activation=a, change="scatter") for a in ACTIVATIONS if a["activation"] != "Sqrt"),
+    *(
+        conv(SMALL, 9, pads=PAD1, activation=a, change="scatter")
+        for a in ACTIVATIONS
+        if a["activation"] not in POSITIVE
+    ),
     separable_conv(ROWS, 24, pads=PAD1, inner=activation("Clip", 0.0, 6.0), change="scatter"),
     separable_conv(ROWS, 8, pads=PAD1, inner=activation("Relu"), change="scatter", threshold=0.1),
     separable_conv(ROWS, 8, pads=PAD1, strides=(2, 2), change="all", threshold=0.3, activation=activation("Silu")),
@@ -254,7 +261,7 @@ CASES: list[Case] = [
     conv_transpose(LARGE, 16, (4, 4), strides=(2, 2), pads=PAD1, change="box"),
     # Elementwise.
     *(
-        Case("Activation", (ROWS,), a, change="scatter", data="positive" if a["activation"] == "Sqrt" else "normal")
+        Case("Activation", (ROWS,), a, change="scatter", data="positive" if a["activation"] in POSITIVE else "normal")
         for a in ACTIVATIONS
         if a["activation"] != "None"
     ),

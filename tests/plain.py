@@ -68,7 +68,9 @@ def activated(b: Builder, x: str, attributes: dict[str, Any]) -> str:
             return b.add("Mul", x, b.add("HardSigmoid", x, alpha=params[0], beta=params[1]))
         case "Silu":
             return b.add("Mul", x, b.add("Sigmoid", x))
-    return b.add(kind, x)  # Relu, Sigmoid, Tanh, Gelu, Abs, Neg, Exp, Sqrt, Erf, Softplus, Mish
+        case "GeluTanh":
+            return b.add("Gelu", x, approximate="tanh")
+    return b.add(kind, x)  # Relu, Sigmoid, Tanh, Gelu, Abs, Neg, Exp, Log, Sqrt, Erf, Softplus, Mish, Sign
 
 
 def _window(attributes: dict[str, Any], *more: str) -> dict[str, Any]:

@@ -103,6 +103,11 @@ def activation(g: Graph) -> Map | None:
         "Clip": lambda: add("Clip", x.name, const(0.0), const(6.0)),
         "silu": lambda: g.net.silu(x.name),
         "mish": lambda: add("Mul", x.name, add("Tanh", add("Softplus", x.name))),
+        "gelu with tanh": lambda: gelu_with_tanh(g, x.name),
+        "log": lambda: add("Log", add("Add", add("Abs", x.name), const(0.5))),
+        "square": lambda: add("Pow", add("Tanh", x.name), const(g.choose((2.0, 3.0)))),
+        "root": lambda: add("Pow", add("Sigmoid", x.name), const(g.choose((0.5, 1.5, -1.0)))),
+        "Selu": lambda: add("Selu", x.name),
         "hard": lambda: add("Mul", x.name, add("HardSigmoid", x.name, alpha=1 / 6, beta=0.5)),
         "gelu": lambda: add(
             "Mul",
@@ -115,6 +120,13 @@ def activation(g: Graph) -> Map | None:
     if kind == "Exp":
         return Map(add("Exp", add("Tanh", x.name)), x.c, x.h, x.w)
     return Map(forms[kind]() if kind in forms else add(kind, x.name), x.c, x.h, x.w)
+
+
+def gelu_with_tanh(g: Graph, x: str) -> str:
+    add, const = g.net.add, g.net.const
+    cube = add("Mul", add("Pow", x, const(3.0)), const(0.044715))
+    tanh = add("Tanh", add("Mul", add("Add", x, cube), const((2 / np.pi) ** 0.5)))
+    return add("Mul", add("Mul", x, const(0.5)), add("Add", tanh, const(1.0)))
 
 
 def sum_of_two(g: Graph) -> Map | None:

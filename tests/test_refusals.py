@@ -98,7 +98,6 @@ REFUSALS: list[tuple[str, str, Build, int]] = [
         lambda n: n.add("Clip", n.input(), n.const(0.0), n.input("m", ()), name="it"),
         17,
     ),
-    ("mode", "tanh approximation", lambda n: n.add("Gelu", n.input(), approximate="tanh", name="it"), 20),
     ("axis", "axis 2", lambda n: n.add("Concat", n.input(), "x", axis=2, name="it"), 17),
     ("axis", "axis 3", lambda n: n.add("Slice", n.input(), i64(n, 0), i64(n, 2), i64(n, 3), name="it"), 17),
     (

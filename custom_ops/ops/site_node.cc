@@ -47,6 +47,8 @@ constexpr std::array kActivations = {
     Name{"Softplus", Act::kSoftplus},
     Name{"Mish", Act::kMish},
     Name{"Sign", Act::kSign},
+    Name{"Log", Act::kLog},
+    Name{"GeluTanh", Act::kGeluTanh},
 };
 
 // Cuts runs into blocks of at most `limit` sites; `runs` grows where a run is cut.

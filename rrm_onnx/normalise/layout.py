@@ -15,7 +15,7 @@ from rrm_onnx.normalise.channels import over_channels
 from rrm_onnx.normalise.tools import is_sole_reader, producer, static_shape, values_of
 
 TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
-UNARY = {"Cast", "Relu", "Sigmoid", "Tanh", "Clip", "LeakyRelu", "HardSigmoid", "Neg", "Abs", "Exp", "Sqrt"}
+UNARY = {"Cast", "Relu", "Sigmoid", "Tanh", "Clip", "LeakyRelu", "HardSigmoid", "Neg", "Abs", "Exp", "Log", "Sqrt"}
 UNARY |= {"Elu", "Erf", "Softplus", "Mish", "Sign", "Silu", "HardSwish", "Gelu"}
 BINARY = {"Add", "Sub", "Mul", "Div", "Min", "Max", "Pow"}
 

@@ -18,7 +18,21 @@ from rrm_onnx.normalise.tools import producer, values_of
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 POOLS = ("MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool")
 UNARY = {"Relu", "LeakyRelu", "Elu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Mish", "Gelu"}
-UNARY |= {"Erf", "Exp", "Sqrt", "Abs", "Neg", "Sign", "Swish", "BatchNormalization"}
+UNARY |= {
+    "Selu",
+    "Celu",
+    "Softsign",
+    "Reciprocal",
+    "Erf",
+    "Exp",
+    "Log",
+    "Sqrt",
+    "Abs",
+    "Neg",
+    "Sign",
+    "Swish",
+    "BatchNormalization",
+}
 BROADCAST = ("Add", "Sub", "Mul", "Div", "Sum", "PRelu", "Pow", "Max", "Min")
 CHANNELS = ("Concat", "Split")
 LIFTED = {*CONVOLUTIONS, *POOLS, *UNARY, *BROADCAST, *CHANNELS, "Pad"}

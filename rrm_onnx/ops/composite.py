@@ -1,9 +1,10 @@
 """Operators that a graph may hold between normalise and emit, though the model's opset may not have them.
 
-Silu, HardSwish (with its alpha and beta) and Gelu stand for several nodes of the source. Softmax, LogSoftmax and
-LayerNormalization, in this domain, are over one axis alone: Softmax over that of the channels, LayerNormalization over
-its attribute `axis`, 1 or 3 of rank 4. ArgMax is over the channels, keeps the axis and gives float32. Where one of them
-stays dense, `expand` spells it out again in standard operators of the model's opset, 7 or later.
+Silu, Mish, HardSwish (with its alpha and beta) and Gelu (with its attribute approximate) stand for several nodes of the
+source. Softmax, LogSoftmax and LayerNormalization, in this domain, are over one axis alone: Softmax over that of the
+channels, LayerNormalization over its attribute `axis`, 1 or 3 of rank 4. ArgMax is over the channels, keeps the axis
+and gives float32. Where one of them stays dense, `expand` spells it out again in standard operators of the model's
+opset, 7 or later.
 """
 
 from __future__ import annotations
@@ -63,11 +64,26 @@ class Spelling:
             gate = self.step("Sigmoid", x)
         elif self.node.op == "HardSwish":
             gate = self.step("HardSigmoid", x, alpha=attrs["alpha"], beta=attrs["beta"])
+        elif self.node.op == "Mish":
+            gate = self.step("Tanh", self.step("Softplus", x))
         else:
             assert self.node.op == "Gelu", self.node.op
-            erf = self.step("Erf", self.step("Div", x, self.const("root", [math.sqrt(2.0)])))
-            gate = self.step("Mul", self.step("Add", erf, self.const("one", [1.0])), self.const("half", [0.5]))
+            tanh = attrs["approximate"] == "tanh"
+            curve = (
+                self.step("Tanh", self.gelu_curve(x)) if tanh else self.step("Erf", self.step("Div", x, self.root2()))
+            )
+            gate = self.step("Mul", self.step("Add", curve, self.const("one", [1.0])), self.const("half", [0.5]))
         self.last("Mul", x, gate)
+
+    def root2(self) -> str:
+        return self.const("root", [math.sqrt(2.0)])
+
+    def gelu_curve(self, x: str) -> str:
+        """sqrt(2 / pi) * (x + 0.044715 x^3)"""
+        factor = math.sqrt(2.0 / math.pi)
+        cube = self.step("Mul", self.step("Mul", x, x, role="square"), x, role="cube")
+        line, bend = (self.const(role, [v]) for role, v in (("line", factor), ("bend", 0.044715 * factor)))
+        return self.step("Add", self.step("Mul", x, line, role="x"), self.step("Mul", cube, bend, role="x3"), role="u")
 
     def softmax(self) -> None:
         if self.opset >= 13:
