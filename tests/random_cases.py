@@ -205,10 +205,10 @@ def _depth_to_space(draw: st.DrawFn) -> Case:
 
 
 def _pad(draw: st.DrawFn) -> Case:
-    mode = draw(st.sampled_from(["constant", "reflect", "edge"]))
-    return pad(
-        _shape(draw, 5), tuple(draw(st.integers(0, 4)) for _ in range(4)), mode, draw(st.sampled_from([0.0, 2.5]))
-    )
+    mode = draw(st.sampled_from(["constant", "reflect", "edge", "wrap"]))
+    least = -2 if mode in ("constant", "edge") else 0
+    pads = tuple(draw(st.integers(least, 4)) for _ in range(4))
+    return pad(_shape(draw, 5), pads, mode, draw(st.sampled_from([0.0, 2.5])))
 
 
 def _pad_like(draw: st.DrawFn) -> Case:

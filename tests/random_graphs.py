@@ -33,7 +33,7 @@ class Graph:
 
     def __init__(self, choose: Choose, seed: int) -> None:
         self.choose = choose
-        self.net = Net(opset=choose((14, 17, 18)), seed=seed)
+        self.net = Net(opset=choose((14, 17, 18, 19)), seed=seed)
         self.batch = choose((1, 1, 1, 2))
         c, h, w = choose((1, 3, 4)), choose((6, 9, 12, 16)), choose((7, 10, 12, 17))
         shape = [self.batch, c, h, w]
@@ -49,7 +49,21 @@ class Graph:
 
     def grow(self) -> None:
         kinds = [conv, conv, conv, depthwise, transposed, activation, activation, sum_of_two, constant, vector]
-        kinds += [squeeze_excite, concat, split, shuffle, pad, pool, pool, resize, to_depth, to_space, norm, softmax]
+        kinds += [
+            squeeze_excite,
+            concat,
+            split,
+            shuffle,
+            pad,
+            crop,
+            pool,
+            pool,
+            resize,
+            to_depth,
+            to_space,
+            norm,
+            softmax,
+        ]
         done = self.choose(kinds)(self)
         if done is not None and done.c * done.h * done.w <= MOST_FLOATS and min(done.h, done.w) > 0:
             self.maps.append(done)
@@ -196,12 +210,27 @@ def shuffle(g: Graph) -> Map | None:
 
 
 def pad(g: Graph) -> Map | None:
-    x, mode = g.pick(), g.choose(("constant", "reflect", "edge"))
+    x, mode = g.pick(), g.choose(("constant", "reflect", "edge", *(["wrap"] if g.net.opset >= 19 else [])))
     if min(x.h, x.w) < 3:
         return None
     top, left, bottom, right = (g.choose((0, 1, 2)) for _ in range(4))
     y = g.net.add("Pad", x.name, g.ints(0, 0, top, left, 0, 0, bottom, right), mode=mode)
     return Map(y, x.c, x.h + top + bottom, x.w + left + right)
+
+
+def crop(g: Graph) -> Map | None:
+    """A part of the map: a slice, or pads below zero."""
+    x = g.pick()
+    top, left, bottom, right = (g.choose((0, 1, 2)) for _ in range(4))
+    h, w = x.h - top - bottom, x.w - left - right
+    if min(h, w) < 1:
+        return None
+    if g.choose((True, False)):
+        y = g.net.add("Pad", x.name, g.ints(0, 0, -top, -left, 0, 0, -bottom, -right))
+    else:
+        ends = [-k if k else 2**31 - 1 for k in (bottom, right)]
+        y = g.net.add("Slice", x.name, g.ints(top, left), g.ints(*ends), g.ints(2, 3))
+    return Map(y, x.c, h, w)
 
 
 def pool(g: Graph) -> Map | None:

@@ -139,6 +139,7 @@ EXAMPLES: list[tuple[str, str, Build]] = [
     ("ConvTranspose", "ConvTranspose", with_map("ConvTranspose", np.ones((8, 4, 2, 2)))),
     ("Concat", "Concat", of_two_maps("Concat", axis=1)),
     ("Slice", "Slice", with_map("Slice", [2], [5], [1], dtype=np.int64)),
+    ("Slice", "Pad", with_map("Slice", [1], [5], [2], dtype=np.int64)),
     ("Split", "Slice", lambda net: net.add("Split", net.input(shape=MAP), outputs=["a", "b"], axis=1, name="it")),
     ("Gather", "Slice", with_map("Gather", [2, 3], dtype=np.int64, axis=1)),
     ("Gather", "ChannelGather", with_map("Gather", [3, 2], dtype=np.int64, axis=1)),

@@ -133,6 +133,36 @@ def test_concat_and_views() -> None:
     assert written == {"start": 0, "end": 1}
 
 
+OPEN = (1, 3, "h", "w")
+REST = 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "starts", "ends", "axes", "pads", "want"),
+    [
+        ((1, 3, 9, 8), [2], [-1], [2], (-2, 0, -1, 0), (6, 8)),
+        ((1, 3, 9, 8), [-3, 0], [99, 4], [2, -1], (-6, 0, 0, -4), (3, 4)),
+        ((1, 3, 9, 8), [0, 0, 0, 1], [REST, REST, REST, 7], None, (0, -1, 0, -1), (9, 6)),
+        (OPEN, [1, 0], [-1, -2], [2, 3], (-1, 0, -1, -2), (None, None)),
+        (OPEN, [3], [REST], [3], (0, -3, 0, 0), (None, None)),
+    ],
+)
+def test_slices_of_height_and_width_crop(
+    shape: tuple[Any, ...], starts: Any, ends: Any, axes: Any, pads: tuple[int, ...], want: tuple[Any, ...]
+) -> None:
+    found, written = accepted(
+        lambda n: n.add(
+            "Slice", n.input(shape=shape), i64(n, *starts), i64(n, *ends), *([i64(n, *axes)] if axes else []), name="it"
+        )
+    )
+    assert found.emits[0].op == "Pad" and written["pads"] == pads and size(found)[1:] == want
+
+
+def test_a_slice_of_nothing_is_a_view() -> None:
+    found, written = accepted(lambda n: n.add("Slice", n.input(), i64(n, 0), i64(n, REST), i64(n, 2), name="it"))
+    assert found.emits[0].op == "Slice" and written == {"start": 0, "end": 3}
+
+
 @pytest.mark.parametrize(
     ("opset", "given", "want"),
     [(11, [1, 4], [(0, 1), (1, 5)]), (17, [1, 4], [(0, 1), (1, 5)]), (18, None, [(0, 3), (3, 5)])],

@@ -99,7 +99,25 @@ REFUSALS: list[tuple[str, str, Build, int]] = [
         17,
     ),
     ("axis", "axis 2", lambda n: n.add("Concat", n.input(), "x", axis=2, name="it"), 17),
-    ("axis", "axis 3", lambda n: n.add("Slice", n.input(), i64(n, 0), i64(n, 2), i64(n, 3), name="it"), 17),
+    ("axis", "axis 0", lambda n: n.add("Slice", n.input(), i64(n, 0), i64(n, 1), i64(n, 0), name="it"), 17),
+    (
+        "shape",
+        "an empty map of 0 by 16",
+        lambda n: n.add("Slice", n.input(), i64(n, 7), i64(n, 5), i64(n, 2), name="it"),
+        17,
+    ),
+    (
+        "size-unknown",
+        "from 0 to 7 of a size",
+        lambda n: n.add("Slice", n.input(shape=(1, 3, "h", 8)), i64(n, 0), i64(n, 7), i64(n, 2), name="it"),
+        17,
+    ),
+    (
+        "size-unknown",
+        "from -7 to -1 of a size",
+        lambda n: n.add("Slice", n.input(shape=(1, 3, "h", 8)), i64(n, -7), i64(n, -1), i64(n, 2), name="it"),
+        17,
+    ),
     (
         "axis",
         "2 axes at once",
@@ -173,9 +191,24 @@ REFUSALS: list[tuple[str, str, Build, int]] = [
     ),
     (
         "mode",
-        "mode wrap",
-        lambda n: n.add("Pad", n.input(), i64(n, 0, 0, 1, 1, 0, 0, 1, 1), mode="wrap", name="it"),
+        "mode mirror",
+        lambda n: n.add("Pad", n.input(), i64(n, 0, 0, 1, 1, 0, 0, 1, 1), mode="mirror", name="it"),
         19,
+    ),
+    (
+        "parameter-not-constant",
+        "'pads' is computed",
+        lambda n: n.add("Pad", n.input(), n.input("p", (8,), TensorProto.INT64), name="it"),
+        17,
+    ),
+    *(
+        (
+            "pads",
+            f"negative pads [0, -1, 0, 0] in mode {mode}",
+            lambda n, mode=mode: n.add("Pad", n.input(), i64(n, 0, 0, 0, -1, 0, 0, 0, 0), mode=mode, name="it"),
+            19,
+        )
+        for mode in ("reflect", "wrap")
     ),
     ("attribute", "whole shape", lambda n: n.add("Shape", n.input(), start=2, name="it"), 17),
     ("rank", "1-dimensional window", lambda n: n.add("MaxPool", n.input(), kernel_shape=[2], name="it"), 17),
