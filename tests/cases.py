@@ -63,6 +63,7 @@ ACTIVATIONS = (
     activation("Sign"),
     activation("Log"),
     activation("GeluTanh"),
+    activation("Square"),
 )
 POSITIVE = ("Sqrt", "Log")  # activations that are not defined below zero
 

@@ -68,6 +68,8 @@ def activated(b: Builder, x: str, attributes: dict[str, Any]) -> str:
             return b.add("Mul", x, b.add("HardSigmoid", x, alpha=params[0], beta=params[1]))
         case "Silu":
             return b.add("Mul", x, b.add("Sigmoid", x))
+        case "Square":
+            return b.add("Mul", x, x)
         case "GeluTanh":
             return b.add("Gelu", x, approximate="tanh")
     return b.add(kind, x)  # Relu, Sigmoid, Tanh, Gelu, Abs, Neg, Exp, Log, Sqrt, Erf, Softplus, Mish, Sign

@@ -271,7 +271,11 @@ def to_space(g: Graph) -> Map | None:
 
 def norm(g: Graph) -> Map | None:
     x, rng = g.pick(), g.net.rng
-    if g.choose((True, True, False)):
+    kind = g.choose(("batch", "batch", "LRN", "instance"))
+    if kind == "instance":
+        vectors = (g.net.const(rng.uniform(0.5, 1.5, x.c)), g.net.const(rng.normal(0, 0.2, x.c)))
+        return Map(g.net.add("InstanceNormalization", x.name, *vectors, epsilon=0.01), x.c, x.h, x.w)
+    if kind == "batch":
         values = [
             rng.uniform(0.5, 1.5, x.c),
             rng.normal(0, 0.2, x.c),

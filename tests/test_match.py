@@ -51,6 +51,7 @@ def test_conv_without_bias_gets_zeros() -> None:
         ({"strides": [2, 2], "auto_pad": "SAME_LOWER"}, (1, 1, 0, 0), (8, 8)),
         ({"strides": [2, 2], "output_shape": [8, 8]}, (1, 1, 0, 0), (8, 8)),
         ({"auto_pad": "VALID"}, (0, 0, 0, 0), (6, 6)),
+        ({"strides": [2, 2], "auto_pad": "VALID", "output_shape": [10, 8]}, (0, 1, 0, 0), (10, 8)),
     ],
 )
 def test_conv_transpose_pads(attrs: dict[str, Any], pads: tuple[int, ...], want: tuple[int, int]) -> None:

@@ -56,6 +56,25 @@ REFUSALS: list[tuple[str, str, Build, int]] = [
         lambda n: n.add("Conv", n.input(), n.const(np.ones((2, 4, 1, 1))), name="it"),
         17,
     ),
+    (
+        "pads",
+        "a size of 8, which is larger",
+        lambda n: n.add(
+            "ConvTranspose",
+            n.input(shape=(1, 3, 4, 4)),
+            n.const(np.ones((3, 2, 1, 1))),
+            auto_pad="SAME_UPPER",
+            strides=[2, 2],
+            name="it",
+        ),
+        17,
+    ),
+    (
+        "shape",
+        "scale or bias do not fit 3 channels",
+        lambda n: n.add("InstanceNormalization", n.input(), n.const(np.ones(2)), n.const(np.ones(2)), name="it"),
+        17,
+    ),
     ("pads", "negative pads", lambda n: n.conv(n.input(), pads=[-1, 0, 0, 0], name="it"), 17),
     ("input-constant", "is a constant", lambda n: n.add("Relu", n.const(np.ones((1, 1, 2, 2))), name="it"), 17),
     (

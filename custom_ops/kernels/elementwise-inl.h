@@ -203,6 +203,8 @@ void Activate(float* x, int32_t sites, int32_t c, const Activation& act) {
       return Apply(x, n, [](Vec v) { return Neg(v); });
     case Act::kExp:
       return Apply(x, n, [](Vec v) { return Exp(v); });
+    case Act::kSquare:
+      return Apply(x, n, [](Vec v) { return Mul(v, v); });
     case Act::kLog:
       return Apply(x, n, [](Vec v) { return Log(v); });
     case Act::kSqrt:

@@ -185,6 +185,8 @@ double ActivateOne(double x, const Activation& act, int channel) {
       return -x;
     case Act::kExp:
       return exp(x);
+    case Act::kSquare:
+      return x * x;
     case Act::kLog:
       return log(x);
     case Act::kSqrt:

@@ -40,6 +40,7 @@ enum class Act : int32_t {
   kSign,
   kLog,
   kGeluTanh,
+  kSquare,
 };
 
 // a, b: the parameters in the order of the operator's activation_params. slopes: PRelu only, one per channel.

@@ -16,6 +16,7 @@ from rrm_onnx.normalise.activations import join_activations
 from rrm_onnx.normalise.affine import fold_affine
 from rrm_onnx.normalise.arg_max import split_arg_max
 from rrm_onnx.normalise.arithmetic import spell_out
+from rrm_onnx.normalise.enlarge import join_enlargements
 from rrm_onnx.normalise.focus import join_focus
 from rrm_onnx.normalise.fold import fold
 from rrm_onnx.normalise.forward import fold_forward
@@ -27,6 +28,7 @@ from rrm_onnx.normalise.layout import move_transposes
 from rrm_onnx.normalise.lines import lift_lines
 from rrm_onnx.normalise.points import lift_points
 from rrm_onnx.normalise.rearrange import join_shuffles
+from rrm_onnx.normalise.retired import respell_retired
 from rrm_onnx.normalise.rows import turn_rows
 from rrm_onnx.normalise.shapes import infer
 from rrm_onnx.normalise.spelling import respell
@@ -41,6 +43,7 @@ STEPS = (
     respell,
     join_focus,
     join_shuffles,
+    join_enlargements,
     join_layer_norms,
     spell_out,
     join_activations,
@@ -66,7 +69,7 @@ def normalise(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] 
     strip_initializers(header)
     set_input_shapes(header, {} if input_shapes is None else input_shapes)
     name_nodes(header)
-    folded = fold(header)
+    folded = fold(respell_retired(header))
     name_nodes(folded)  # onnxruntime leaves the nodes of inlined functions without names
     graph = gs.import_onnx(infer(folded))
     opset = default_opset(model) or 0

@@ -112,6 +112,7 @@ ACTIVATIONS: dict[str, Callable[..., Wide]] = {
     "Neg": np.negative,
     "Exp": np.exp,
     "Log": np.log,
+    "Square": np.square,
     "Sqrt": np.sqrt,
     "Erf": _erf,
     "Softplus": _softplus,
