@@ -33,6 +33,7 @@ from rrm_onnx.normalise.rows import turn_rows
 from rrm_onnx.normalise.shapes import infer
 from rrm_onnx.normalise.spelling import respell
 from rrm_onnx.normalise.tools import unique_names
+from rrm_onnx.normalise.turned_lines import lift_turned_lines
 from rrm_onnx.types import Normalised
 
 # In this order: a later step reads what an earlier one has written. Activations are joined twice: Transposes move past
@@ -40,6 +41,7 @@ from rrm_onnx.types import Normalised
 STEPS = (
     widen_weights,
     lift_lines,
+    lift_turned_lines,
     respell,
     join_focus,
     join_shuffles,
