@@ -22,11 +22,11 @@ REFUSALS: list[tuple[str, str, Build, int]] = [
     ("rank", "of unknown rank", lambda n: n.add("Relu", n.input(shape=None), name="it"), 17),
     (
         "channels-unknown",
-        "channels of 'x' is not known",
+        "channels of input 0 is not known",
         lambda n: n.add("Relu", n.input(shape=(1, "C", 8, 8)), name="it"),
         17,
     ),
-    ("dtype", "'x' is float16", lambda n: n.add("Relu", n.input(kind=TensorProto.FLOAT16), name="it"), 17),
+    ("dtype", "input 0 is float16", lambda n: n.add("Relu", n.input(kind=TensorProto.FLOAT16), name="it"), 17),
     (
         "dtype",
         "weight 'w' is float64",
@@ -248,5 +248,11 @@ def test_codes_are_listed_and_tested() -> None:
     raised = {code for text in sources for code in re.findall(r'Refus(?:ed|al)\(\s*"([a-z-]+)"', text)}
     returned = {code for text in sources for code in re.findall(r'return "([a-z]+-[a-z-]+)", ', text)}
     assert raised | returned == set(CODES)
-    elsewhere = {"border", "region-cost", "region-no-conv", "skipped"}  # test_partition.py, test_match.py
+    elsewhere = {
+        "border",
+        "region-cost",
+        "region-no-conv",
+        "region-sites",
+        "skipped",
+    }  # test_partition.py, test_match.py
     assert {r[0] for r in REFUSALS} | elsewhere == set(CODES)
