@@ -271,7 +271,11 @@ def to_space(g: Graph) -> Map | None:
 
 def norm(g: Graph) -> Map | None:
     x, rng = g.pick(), g.net.rng
-    kind = g.choose(("batch", "batch", "LRN", "instance"))
+    kind = g.choose(("batch", "batch", "LRN", "instance", *(["groups"] if x.c % 2 == 0 else [])))
+    if kind == "groups":
+        parts = g.net.add("Reshape", x.name, g.ints(0, 2, -1))
+        parts = g.net.add("InstanceNormalization", parts, g.net.const([1, 1.5]), g.net.const([0, 0.1]), epsilon=0.01)
+        return Map(g.net.add("Reshape", parts, g.net.add("Shape", x.name)), x.c, x.h, x.w)
     if kind == "instance":
         vectors = (g.net.const(rng.uniform(0.5, 1.5, x.c)), g.net.const(rng.normal(0, 0.2, x.c)))
         return Map(g.net.add("InstanceNormalization", x.name, *vectors, epsilon=0.01), x.c, x.h, x.w)

@@ -151,7 +151,8 @@ EXAMPLES: list[tuple[str, str, Build]] = [
         with_map("LayerNormalization", np.ones(8), axis=1, domain=COMPOSITE_DOMAIN),
     ),
     *(
-        ("InstanceNormalization", op, with_map("InstanceNormalization", np.ones(8), np.zeros(8)))
+        (norm, op, with_map(norm, np.ones(8), np.zeros(8), num_groups=2))
+        for norm in ("InstanceNormalization", "GroupNormalization")
         for op in ("GlobalAveragePool", "Conv", "Binary", "BinaryConst")
     ),
     ("LRN", "LRN", with_map("LRN", size=5)),

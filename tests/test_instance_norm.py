@@ -147,3 +147,71 @@ def test_thresholds_of_its_gates() -> None:
     converted = rrm_onnx.convert(network(operator), thresholds={**file, "nodes": nodes})
     held = {n.name: a.f for n in converted.graph.node for a in n.attribute if a.name == "threshold"}
     assert held["InstanceNormalization_1/mean"] == 0.25 and held["InstanceNormalization_1/factor"] == 0
+
+
+# --- groups
+
+
+def group_operator(n: Net, x: str) -> str:
+    values = (n.rng.uniform(0.5, 2, C), n.rng.normal(0, 1, C)) if n.opset >= 21 else (np.ones(4), np.arange(4))
+    return n.add("GroupNormalization", x, *map(n.const, values), num_groups=4, epsilon=1e-3)
+
+
+def groups(n: Net, x: str, back: str) -> str:
+    """As exporters of PyTorch spell it; scale and bias of the groups that are not one and zero, for the test."""
+    y = n.add("Reshape", x, n.const([0, 4, -1], np.int64))
+    y = n.add("InstanceNormalization", y, n.const([1, 2, 3, 4]), n.const([0, 1, 2, 3]), epsilon=1e-3)
+    return scaled(n, n.add("Reshape", y, back))
+
+
+def groups_by_shape(n: Net, x: str) -> str:
+    return groups(n, x, n.add("Shape", x))
+
+
+def groups_by_sizes(n: Net, x: str) -> str:
+    return groups(n, x, n.const([1, C, 16, 16], np.int64))
+
+
+GROUPS: dict[str, tuple[Callable[[Net, str], str], int]] = {
+    "operator for each group": (group_operator, 18),
+    "operator for each channel": (group_operator, 21),
+    "by its shape": (groups_by_shape, 11),
+    "by sizes": (groups_by_sizes, 17),
+}
+
+
+@needs_library
+@pytest.mark.parametrize("form", GROUPS)
+def test_groups_stay_inside(form: str) -> None:
+    build, opset = GROUPS[form]
+    model = network(build, opset)
+    converted = rrm_onnx.convert(model)
+    assert dense_ops(converted) == []
+    found = rrm_onnx.verify(model, converted, video(model, {}))
+    assert found.exact and found.fresh_equal and found.ok, found.failures
+
+
+@pytest.mark.parametrize("form", ["by its shape", "by sizes"])
+def test_groups_spelled_out_are_one_operator(form: str) -> None:
+    """And are spelled out again where they stay dense."""
+    build, opset = GROUPS[form]
+    assert same_function(network(build, opset)) == {"Conv": 2, "GroupNormalization": 1, "Relu": 1}
+
+
+def test_other_groups_stay() -> None:
+    """What comes back is another map."""
+
+    def other(n: Net, x: str) -> str:
+        y = n.add("Reshape", x, n.const([0, 4, -1], np.int64))
+        y = n.add("InstanceNormalization", y, n.const(np.ones(4)), n.const(np.zeros(4)))
+        return n.add(
+            "Reshape", n.add("Reshape", y, n.const([1, 16, 8, 32], np.int64)), n.const([1, C, 16, 16], np.int64)
+        )
+
+    def turned(n: Net, x: str) -> str:
+        y = n.add("Reshape", x, n.const([0, 4, -1], np.int64))
+        y = n.add("InstanceNormalization", y, n.const(np.ones(4)), n.const(np.zeros(4)))
+        return n.add("Transpose", n.add("Reshape", y, n.const([1, C, 32, 8], np.int64)), perm=[0, 1, 3, 2])
+
+    assert same_function(network(turned))["InstanceNormalization"] == 1
+    assert same_function(network(other))["Conv"] == 2

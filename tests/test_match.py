@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
-from decisions import accepted, decided, i64, size
+from decisions import accepted, decide, decided, i64, size
 from models import Net, chain
 
 from rrm_onnx.errors import ConvertError
@@ -157,6 +158,52 @@ def test_slices_of_height_and_width_crop(
         )
     )
     assert found.emits[0].op == "Pad" and written["pads"] == pads and size(found)[1:] == want
+
+
+@pytest.mark.parametrize(
+    ("transform", "mode", "given", "want"),
+    [
+        ("half_pixel_symmetric", "linear", {"scales": [1, 1, 2, 3]}, "half_pixel"),
+        ("half_pixel_symmetric", "linear", {"sizes": [1, 3, 7, 40]}, "half_pixel"),
+        ("half_pixel_symmetric", "linear", {"scales": [1, 1, 2, 1.3]}, None),
+        ("tf_half_pixel_for_nn", "nearest", {"scales": [1, 1, 2, 3]}, "asymmetric"),
+        ("tf_half_pixel_for_nn", "nearest", {"sizes": [1, 3, 32, 16]}, "asymmetric"),
+        ("tf_half_pixel_for_nn", "nearest", {"sizes": [1, 3, 24, 16]}, None),
+        ("tf_half_pixel_for_nn", "nearest", {"scales": [1, 1, 0.5, 1]}, None),
+        ("tf_half_pixel_for_nn", "linear", {"scales": [1, 1, 2, 2]}, None),
+    ],
+)
+def test_rare_places_of_resize(transform: str, mode: str, given: dict[str, Any], want: str | None) -> None:
+    """They are those of another mode for whole factors."""
+
+    def build(n: Net) -> str:
+        scales = n.const(given["scales"]) if "scales" in given else n.const([])
+        sizes = [i64(n, *given["sizes"])] if "sizes" in given else []
+        attrs = {"mode": mode, "coordinate_transformation_mode": transform, "nearest_mode": "floor"}
+        return n.add("Resize", n.input(), n.const([]), scales, *sizes, name="it", **attrs)
+
+    found = decide(build, 11)
+    assert isinstance(found, Refusal) if want is None else isinstance(found, Match)
+    if isinstance(found, Match):
+        assert found.emits[0].attributes["coordinate_transformation_mode"] == want
+    else:
+        assert found.code == "mode" and "not whole" in found.reason
+
+
+def test_bounds_that_are_the_same_for_all_sizes() -> None:
+    """Half of the channels, computed from the shape; half of the height is another for each size."""
+
+    def build(axis: int) -> Callable[[Net], str]:
+        def part(n: Net) -> str:
+            size = n.add("Gather", n.add("Shape", n.input(shape=(1, 6, "h", "w"))), i64(n, axis))
+            return n.add("Slice", "x", i64(n, 0), n.add("Div", size, i64(n, 2)), i64(n, axis), name="it")
+
+        return part
+
+    found, written = accepted(build(1))
+    assert written == {"start": 0, "end": 3} and size(found) == (3, None, None)
+    other = decide(build(2))
+    assert isinstance(other, Refusal) and other.code == "parameter-not-constant"
 
 
 def test_a_slice_of_nothing_is_a_view() -> None:

@@ -14,12 +14,14 @@ import onnx_graphsurgeon as gs
 from rrm_onnx.common import default_opset
 from rrm_onnx.normalise.activations import join_activations
 from rrm_onnx.normalise.affine import fold_affine
+from rrm_onnx.normalise.ahead import respell_ahead
 from rrm_onnx.normalise.arg_max import split_arg_max
 from rrm_onnx.normalise.arithmetic import spell_out
 from rrm_onnx.normalise.enlarge import join_enlargements
 from rrm_onnx.normalise.focus import join_focus
 from rrm_onnx.normalise.fold import fold
 from rrm_onnx.normalise.forward import fold_forward
+from rrm_onnx.normalise.group_norm import join_group_norms
 from rrm_onnx.normalise.half import widen_weights
 from rrm_onnx.normalise.heads import lift_heads
 from rrm_onnx.normalise.inputs import name_nodes, set_input_shapes, strip_initializers
@@ -28,7 +30,6 @@ from rrm_onnx.normalise.layout import move_transposes
 from rrm_onnx.normalise.lines import lift_lines
 from rrm_onnx.normalise.points import lift_points
 from rrm_onnx.normalise.rearrange import join_shuffles
-from rrm_onnx.normalise.retired import respell_retired
 from rrm_onnx.normalise.rows import turn_rows
 from rrm_onnx.normalise.shapes import infer
 from rrm_onnx.normalise.spelling import respell
@@ -47,6 +48,7 @@ STEPS = (
     join_shuffles,
     join_enlargements,
     join_layer_norms,
+    join_group_norms,
     spell_out,
     join_activations,
     move_transposes,
@@ -71,7 +73,7 @@ def normalise(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] 
     strip_initializers(header)
     set_input_shapes(header, {} if input_shapes is None else input_shapes)
     name_nodes(header)
-    folded = fold(respell_retired(header))
+    folded = fold(respell_ahead(header))
     name_nodes(folded)  # onnxruntime leaves the nodes of inlined functions without names
     graph = gs.import_onnx(infer(folded))
     opset = default_opset(model) or 0

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
 
 from rrm_onnx.ops.base import (
     Facts,
@@ -17,6 +18,7 @@ from rrm_onnx.ops.base import (
     Refused,
     attribute,
     channels_of,
+    has_input,
     map_input,
     out_fact,
     parameter,
@@ -24,6 +26,7 @@ from rrm_onnx.ops.base import (
 )
 from rrm_onnx.ops.pad import padded
 from rrm_onnx.ops.reference_base import RrmOp, common_stream, cut, pack, unpack
+from rrm_onnx.ops.trials import evaluate, sources, trials
 from rrm_onnx.types import Attribute, EdgeFact, Match, RrmNode
 
 LARGEST = 2**31 - 1  # an end from which on exporters mean all that is left
@@ -58,8 +61,8 @@ class ConcatRule(OpRule):
 class SliceRule(OpRule):
     """Slice with step 1 over axis 1 -> rrm.Slice; over height and width -> rrm.Pad, which crops.
 
-    Limits: over channels, or over height and width, with step 1; starts, ends, axes and steps are constants; counted
-    from the end only where the size is known.
+    Limits: over channels, or over height and width, with step 1; axes and steps are constants, starts and ends
+    too, or the same for all sizes; counted from the end only where the size is known.
     """
 
     makes = ("Slice", "Pad")
@@ -67,7 +70,7 @@ class SliceRule(OpRule):
 
     def accept(self, node: gs.Node, facts: Facts) -> Match:
         name, x = map_input(node, 0, facts)
-        ranges = slice_ranges(node)
+        ranges = slice_ranges(node, facts)
         if set(ranges) <= {2, 3} and ranges:
             (top, bottom), (left, right) = (cut_off(ranges.get(a), s) for a, s in ((2, x.height), (3, x.width)))
             attributes: dict[str, Attribute] = {
@@ -87,9 +90,9 @@ class SliceRule(OpRule):
         return single(node, "Slice", (name,), {"start": start, "end": end}, out)
 
 
-def slice_ranges(node: gs.Node) -> dict[int, tuple[int, int]]:
+def slice_ranges(node: gs.Node, facts: Facts) -> dict[int, tuple[int, int]]:
     """(start, end) of each axis of which a Slice with step 1 leaves something out."""
-    starts, ends = parameter(node, "starts", 1), parameter(node, "ends", 2)
+    starts, ends = bound(node, "starts", 1, facts), bound(node, "ends", 2, facts)
     axes, steps = parameter(node, "axes", 3), parameter(node, "steps", 4)
     if starts is None or ends is None:
         raise Refused("parameter-not-constant", "starts and ends are absent")
@@ -100,6 +103,20 @@ def slice_ranges(node: gs.Node) -> dict[int, tuple[int, int]]:
     bounds = zip(axis_list, starts.ravel(), ends.ravel(), strict=True)
     named = {int(axis) % 4: (int(start), int(end)) for axis, start, end in bounds}
     return {axis: (start, end) for axis, (start, end) in named.items() if start != 0 or end < LARGEST}
+
+
+def bound(node: gs.Node, name: str, index: int, facts: Facts) -> NDArray[Any] | None:
+    """Starts or ends: constant, or computed from shapes to the same numbers for all sizes (half of the channels)."""
+    if name in node.attrs or not has_input(node, index) or isinstance(node.inputs[index], gs.Constant):
+        return parameter(node, name, index)
+    tensor = node.inputs[index]
+    makers = {like: facts.edges.get(like, EdgeFact()) for like in sources(tensor)}
+    if not 1 <= len(makers) <= 2 or any(f.kind != "map" for f in makers.values()):
+        return parameter(node, name, index)
+    found = [evaluate(tensor, dict(zip(makers, shapes, strict=True))) for shapes in trials(*makers.values())]
+    if found[0] is None or any(f is None or f.tolist() != found[0].tolist() for f in found):
+        return parameter(node, name, index)
+    return found[0]
 
 
 def cut_off(bounds: tuple[int, int] | None, size: int | None) -> tuple[int, int]:
