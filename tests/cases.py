@@ -156,6 +156,12 @@ def binary_const(
     return Case("BinaryConst", (shape,), {"op": op, "reverse": reverse, **(act or activation())}, ((c,),), **kw)
 
 
+def binary_map(op: str, shape: tuple[int, ...], c: int, act: dict[str, Any] | None = None, **kw: Any) -> Case:
+    """A constant with a row of `c` values for each site."""
+    attributes = {"op": op, "reverse": 0, **(act or activation())}
+    return Case("BinaryConst", (shape,), attributes, ((*shape[2:], c),), **kw)
+
+
 def layer_norm(shape: tuple[int, ...], epsilon: float = 1e-5, **kw: Any) -> Case:
     c = shape[1]
     return Case("LayerNormalization", (shape,), {"epsilon": epsilon}, ((c,), (c,)), **kw)
@@ -281,6 +287,9 @@ CASES: list[Case] = [
     *(binary_const(op, ROWS, 16, 0, change="scatter") for op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow")),
     *(binary_const(op, ROWS, 1, 1, change="box") for op in ("Sub", "Div", "Pow")),
     binary_const("Sub", WIDE, 40, 1, activation("Relu"), change="scatter", through="view"),
+    binary_map("Add", ROWS, 16, change="scatter"),
+    binary_map("Mul", WIDE, 1, activation("Relu"), through="view", change="box"),
+    binary_map("Add", (2, 16, 30, 41), 16, enter="channels_last", change="all"),
     # Views and copies of channels.
     Case("Concat", (ROWS, (1, 5, 12, 17)), change="scatter"),
     Case("Concat", (SMALL, SMALL, SMALL), change="pixel"),

@@ -106,7 +106,8 @@ def _binary(b: Builder, case: Case, inputs: list[str]) -> str:
 
 
 def _binary_const(b: Builder, case: Case, inputs: list[str]) -> str:
-    pair = [inputs[0], b.const(constants_of(case)[0].reshape(-1, 1, 1))]
+    c = constants_of(case)[0]
+    pair = [inputs[0], b.const(c.reshape(-1, 1, 1) if c.ndim == 1 else c.transpose(2, 0, 1))]
     if case.attributes["reverse"]:
         pair.reverse()
     return activated(b, b.add(case.attributes["op"], *pair), case.attributes)

@@ -14,6 +14,7 @@ from cases import (
     activation,
     binary,
     binary_const,
+    binary_map,
     conv,
     conv_transpose,
     layer_norm,
@@ -123,6 +124,8 @@ def _binary(draw: st.DrawFn) -> Case:
 def _binary_const(draw: st.DrawFn) -> Case:
     shape = _shape(draw)
     op = draw(st.sampled_from(["Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"]))
+    if op in ("Add", "Sub", "Mul") and draw(st.booleans()):
+        return binary_map(op, shape, draw(st.sampled_from([1, shape[1]])), _activation(draw))
     return binary_const(op, shape, draw(st.sampled_from([1, shape[1]])), draw(st.integers(0, 1)), _activation(draw))
 
 

@@ -151,9 +151,10 @@ def sum_of_two(g: Graph) -> Map | None:
 
 
 def constant(g: Graph) -> Map | None:
-    """A scalar, or a value for each channel, on either side."""
+    """A scalar, a value for each channel, or a map where its size is known, on either side."""
     x = g.pick()
-    shape = g.choose(((), (1, x.c, 1, 1), (x.c, 1, 1)))
+    maps = [] if g.open else [(1, 1, x.h, x.w), (x.c, x.h, x.w)]
+    shape = g.choose(((), (1, x.c, 1, 1), (x.c, 1, 1), *maps))
     value = g.net.const(g.net.rng.uniform(0.5, 2.0, shape))
     op, pair = g.choose(("Add", "Mul", "Sub", "Div")), [x.name, value]
     if op in ("Add", "Mul", "Sub") and g.choose((False, True)):

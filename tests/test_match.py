@@ -206,6 +206,28 @@ def test_bounds_that_are_the_same_for_all_sizes() -> None:
     assert isinstance(other, Refusal) and other.code == "parameter-not-constant"
 
 
+@pytest.mark.parametrize(
+    ("shape", "constant", "want"),
+    [
+        ((1, 3, 5, 4), (1, 3, 5, 4), (5, 4, 3)),
+        (("n", 3, 5, 4), (5, 4), (5, 4, 1)),
+        ((1, 3, 1, 1), (3, 1, 1), (3,)),
+        ((1, 3, 5, 4), (3, 5, 1), None),
+        ((1, 1, 5, 4), (3, 5, 4), None),
+        ((1, 3, "h", 4), (3, 5, 4), None),
+        ((1, 3, 1, 1), (3, 5, 4), None),
+    ],
+)
+def test_constant_maps(shape: Any, constant: tuple[int, ...], want: tuple[int, ...] | None) -> None:
+    """Of the same size, which is known; what would widen the map stays dense."""
+    values = np.arange(np.prod(constant)).reshape(constant)
+    found = decide(lambda n: n.add("Add", n.input(shape=shape), n.const(values), name="it"))
+    if want is None:
+        assert isinstance(found, Refusal) and found.code == "broadcast"
+    else:
+        assert isinstance(found, Match) and found.emits[0].constants[0].values.shape == want
+
+
 def test_a_slice_of_nothing_is_a_view() -> None:
     found, written = accepted(lambda n: n.add("Slice", n.input(), i64(n, 0), i64(n, REST), i64(n, 2), name="it"))
     assert found.emits[0].op == "Slice" and written == {"start": 0, "end": 3}
