@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from models import Net
 from onnx import TensorProto, shape_inference
+from random_lines import random_line
 
 Choose = Callable[[Sequence[Any]], Any]
 MOST_FLOATS = 40_000  # of a map: graphs stay small
@@ -301,6 +302,8 @@ def softmax(g: Graph) -> Map | None:
 
 def random_graph(choose: Choose, seed: int) -> tuple[onnx.ModelProto, tuple[int, int, int, int]]:
     """A model with at least one convolution, one to three outputs, and the shape of its input x."""
+    if choose((True, *[False] * 5)):
+        return random_line(choose, seed)
     g = Graph(choose, seed)
     first = conv(g)
     while first is None:
