@@ -267,7 +267,7 @@ def finish(figure: plt.Figure, machine: Row, head: float = 0.0) -> None:
 
 
 def pictures(path: pathlib.Path) -> dict[str, plt.Figure]:
-    """The figures of one JSON file by what is added to its name; SystemExit with a sentence where it is another file."""
+    """The figures of one JSON file by what is added to its name; SystemExit with a sentence where it is not one."""
     figures = {"": picture(path)}
     found = json.loads(path.read_text())
     for kind, draw in (("roofline", rooflines), ("phases", phases)):
