@@ -23,7 +23,7 @@ from rrm_onnx.calibrate import curve
 from rrm_onnx.calibrate.points import Point, Setting, apply, figure, points_of
 from rrm_onnx.calibrate.record import Recording, Stretch, change, record
 from rrm_onnx.calibrate.thresholds import Thresholds
-from rrm_onnx.calibrate.trial import CostModel, Trial, line, mean_and_error, prepare
+from rrm_onnx.calibrate.trial import CostModel, Trial, distance, line, mean_and_error, prepare
 from rrm_onnx.errors import CalibrationError
 from rrm_onnx.types import Options
 
@@ -220,6 +220,19 @@ def test_the_error_of_a_mean_is_never_negative(values):
     assert mean == pytest.approx(np.mean(values)) and error >= 0 and np.isfinite(error)
 
 
+def test_the_distance_of_answers():
+    a, b = np.array([3.0, 4.0], np.float32), np.array([3.0, 4.5], np.float32)
+    assert distance([a], [a]) == 0 and distance([b], [a]) == pytest.approx(0.1)
+    assert distance([a, b, a], [a, a, a]) == pytest.approx(0.1)  # the worst
+    assert distance([-9 * a], [a]) == 1 == distance([b], [0 * a])
+    assert distance([b[:1]], [a]) == 1  # another number of boxes
+    assert distance([a * np.nan], [a]) == 1 == distance([a], [a * np.nan])
+    labels = np.array([1, 2])
+    assert distance([a, labels], [a, labels + 1]) == 0  # beside floats, numbers of classes say nothing
+    texts = np.array(["a"], object)
+    assert distance([texts], [texts]) == 0 and distance([b, texts], [a, texts]) == pytest.approx(0.1)
+
+
 # --- gates ----------------------------------------------------------------------------------------------------------
 
 
@@ -301,23 +314,23 @@ class Counted:
         return [np.array(self.numbers[t])]
 
 
-def distance(truth, got) -> float:
+def apart(truth, got) -> float:
     return float(abs(truth[0] - got[0]))
 
 
 def test_held_answers_by_hand():
-    found = {e.value: e for e in curve.held(Counted([0, 1, 2, 3, 4, 5, 6]), distance, [Stretch(0, 7)])}
+    found = {e.value: e for e in curve.held(Counted([0, 1, 2, 3, 4, 5, 6]), apart, [Stretch(0, 7)])}
     # frames 1 to 6 count; every 2nd: 2, 4, 6 are computed, 1, 3, 5 are one off
     assert (found[2].loss, found[2].cost, found[2].macs) == pytest.approx((0.5, 5.0, 0.5))
     assert (found[3].loss, found[3].cost) == pytest.approx(((1 + 2 + 0 + 1 + 2 + 0) / 6, 10 * 2 / 6))
     assert (found[5].loss, found[5].cost) == pytest.approx(((1 + 2 + 3 + 4 + 0 + 1) / 6, 10 * 1 / 6))
-    two = curve.held(Counted([0, 1, 2, 50, 51, 52]), distance, [Stretch(0, 3), Stretch(3, 6)])[0]
+    two = curve.held(Counted([0, 1, 2, 50, 51, 52]), apart, [Stretch(0, 3), Stretch(3, 6)])[0]
     assert (two.loss, two.macs) == (0.5, 0.5)  # each stretch begins with a frame of its own
 
 
 def test_a_motion_gate_by_hand():
     # nothing moves but in frames 3 and 6
-    found = curve.gated(Counted([0, 0, 0, 5, 5, 5, 9, 9, 9]), distance, [Stretch(0, 9)])
+    found = curve.gated(Counted([0, 0, 0, 5, 5, 5, 9, 9, 9]), apart, [Stretch(0, 9)])
     assert [e.kind for e in found] == ["motion gate"] * 4
     for entry in found[:2]:  # half of the frames and more move by 0
         assert (entry.value, entry.loss, entry.macs, entry.cost) == (0, 0, 2 / 8, 2.5)
@@ -329,7 +342,7 @@ def test_a_motion_gate_by_hand():
 
 def test_small_moves_add_up_for_a_motion_gate():
     # each frame moves by 1: at half the frames the limit is 1 / 0.5 = 2, more than that is reached in every third
-    found = curve.gated(Counted(list(range(10))), distance, [Stretch(0, 10)])
+    found = curve.gated(Counted(list(range(10))), apart, [Stretch(0, 10)])
     by_limit = {round(e.value, 6): e for e in found}
     assert by_limit[2.0].macs == pytest.approx(3 / 9)
     assert by_limit[2.0].loss == pytest.approx(sum([1, 2, 0] * 3) / 9)

@@ -38,14 +38,15 @@ class SeparableConv final : public SiteNode {
                       point.shape[1] == w.shape[0] && point.shape[2] * point.shape[3] == 1 &&
                       bias.count() == point.shape[0];
     if (!fits) fail("its weights and attributes do not fit together");
-    if (addend && inner_gate_.threshold > 0) fail("it has an addend and a gate inside, which do not go together");
+    has_inner_ = inner_gate_.threshold > 0;
+    if (addend && has_inner_) fail("it has an addend and a gate inside, which do not go together");
     deep_ = Depthwise(w, b);
     out_ = static_cast<int32_t>(point.shape[0]);
     pack(point.as<float>(), bias.as<float>());
   }
 
   bool set_gate(const GateAttributes& gate, const GateAttributes& inner) override {
-    if (inner_gate_.threshold > 0) inner_gate_ = inner;
+    if (has_inner_) inner_gate_ = inner;
     return SiteNode::set_gate(gate, inner);
   }
   int64_t weight_bytes() override { return packed_.bytes() + deep_.weight_bytes(); }
@@ -176,6 +177,7 @@ class SeparableConv final : public SiteNode {
   Depthwise deep_;
   FusedActivation inner_activation_;
   GateAttributes inner_gate_;
+  bool has_inner_;  // it was converted with a gate inside
   int32_t out_;
   Floats packed_;
 };

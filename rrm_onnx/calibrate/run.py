@@ -17,7 +17,7 @@ from rrm_onnx.calibrate.curve import Entry, curve
 from rrm_onnx.calibrate.metrics import Metric, make
 from rrm_onnx.calibrate.points import Setting
 from rrm_onnx.calibrate.record import record
-from rrm_onnx.calibrate.search import MARGIN, Found, Search
+from rrm_onnx.calibrate.search import Found, Search, margin
 from rrm_onnx.calibrate.thresholds import Thresholds
 from rrm_onnx.calibrate.trial import Outcome, Trial, prepare
 from rrm_onnx.errors import CalibrationError, RrmError
@@ -123,7 +123,7 @@ class _Calibration:
         self.stopped = ""
 
     def run(self, seconds: float) -> Thresholds:
-        search = Search(self.trial, self.judge.allowed, seconds, self._report)
+        search = Search(self.trial, self.judge.allowed, seconds, self._report, raw=self.judge.metric.kind == "l2")
         found = search.found
         try:
             found = search.run()
@@ -169,12 +169,13 @@ class _Calibration:
         """The setting, tightened until the frames that were not searched on keep to the budget as well."""
         setting, check = found.setting, self.trial.recording.check
         exact = self.trial.run(self.trial.uniform(0.0), check)
+        kept = self.judge.allowed * (1 - margin(len(self.trial.recording)))
         for k in range(TIMES):
             self.progress(Progress("checking", k, TIMES, found.outcome))
             if not any(setting.thresholds):
                 break
             outcome = self.trial.run(setting, check)
-            if outcome.loss <= (1 - MARGIN) * self.judge.allowed:
+            if outcome.loss <= kept:
                 if outcome.cost < GAIN * exact.cost:
                     return setting, outcome
                 break

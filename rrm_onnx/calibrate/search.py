@@ -6,6 +6,10 @@ what that buys, moves the weights towards where it buys more, and finds the fact
 Each look is a run over the recorded frames with real state: losses that add up over depth and time, and gates that only
 matter together, are in it.
 
+A task's metric is blind to much: on a few dozen frames some setting is found that leaves the boxes where they are and
+the outputs in ruins, and the next footage shows it. So half of what counts as lost is the distance of the raw outputs,
+in units of that at which one threshold for all gates would use up what is allowed.
+
 Then the thresholds' turns (`drift`, `period`) are tried on top, holding whole answers among them.
 """
 
@@ -27,7 +31,8 @@ FIRST = 0.02  # threshold that the search starts with
 GROUPS = 16
 ROUNDS = 4
 STEP = 2.0
-MARGIN = 0.2  # of the allowed loss, kept for footage that was not seen
+MARGINS = (0.2, 0.5)  # of the allowed loss, kept for footage that was not seen: with many frames, with few
+SURE = 4.0  # over the number of frames and squared: the margin in between
 TURNS = ((0.25, 4), (0.0, 4))
 HOLDS = (2, 3, 5)
 ENOUGH = 1.06  # two factors this close are one
@@ -57,12 +62,17 @@ class OutOfTime(Exception):
 
 
 class Search:
-    """One search. report: called with a stage's name, steps done and in all, and what was found so far."""
+    """One search. allowed: the largest mean loss. report: called with a stage's name, steps done and in all, and what
+    was found so far. raw: the loss is the distance of raw outputs itself."""
 
-    def __init__(self, trial: Trial, allowed: float, seconds: float, report: Report = lambda *_: None) -> None:
-        self.trial, self.allowed, self.report = trial, allowed, report
+    def __init__(
+        self, trial: Trial, allowed: float, seconds: float, report: Report = lambda *_: None, *, raw: bool = False
+    ) -> None:
+        self.trial, self.report = trial, report
+        self.raw_distance_counts = not raw
         self.until = time.monotonic() + seconds
-        self.target = allowed * (1 - MARGIN)
+        self.target = allowed * (1 - margin(sum(len(s) for s in trial.recording.fit)))
+        self.unit = 0.0  # loss for each unit of distance; 0: distances do not count
         exact = trial.uniform(0.0)
         outcome = trial.run(exact, trial.recording.fit, learn=True)
         self.found = Found(exact, outcome, np.zeros(len(trial.points)))
@@ -85,9 +95,15 @@ class Search:
         outcome = self.trial.run(setting, self.trial.recording.fit, learn)
         self.found.tried += 1
         self.found.log.append({"drift": setting.drift, "period": setting.period, **outcome.to_dict()})
-        if outcome.bound <= self.target and outcome.cost < self.found.outcome.cost:
+        if self._allows(outcome) and outcome.cost < self.found.outcome.cost:
             self.found.setting, self.found.outcome = setting, outcome
         return outcome
+
+    def _lost(self, outcome: Outcome) -> float:
+        return (outcome.loss + self.unit * outcome.distance) / 2 if self.unit else outcome.loss
+
+    def _allows(self, outcome: Outcome) -> bool:
+        return outcome.bound <= self.target and self._lost(outcome) <= self.target
 
     def _weights(self) -> None:
         count = int(self.groups.max()) + 1
@@ -95,7 +111,9 @@ class Search:
         shape = Setting((), 1.0, 1)
         best: Outcome | None
         factor, best = self._factor(self._spread(weights, shape), FIRST, learn=True)
-        self.found.uniform = None if best is None else self.trial.uniform(factor)
+        if best is not None:
+            self.found.uniform = self.trial.uniform(factor)
+            self.unit = self.target / best.distance if self.raw_distance_counts and best.distance > 0 else 0.0
         steps = ROUNDS * count
         for k in range(ROUNDS):
             base = self._look(self._spread(weights, shape).scaled(factor))
@@ -105,9 +123,9 @@ class Search:
                 raised = weights.copy()
                 raised[g] *= step
                 outcome = self._look(self._spread(raised, shape).scaled(factor))
-                lost = outcome.loss - base.loss
+                lost = self._lost(outcome) - self._lost(base)
                 self.found.sensitivity[self.groups == g] = max(lost, 0.0) * STEP / step
-                gains[g] = gain(base, outcome, self.target)
+                gains[g] = gain(base.cost, outcome.cost, lost, self.target)
             tried = moved(weights, gains, step)
             moved_factor, better = self._factor(self._spread(tried, shape), factor)
             if better is not None and (best is None or better.cost < best.cost):
@@ -126,7 +144,7 @@ class Search:
         factor = start
         for _ in range(7):
             outcome = self._look(shape.scaled(factor), learn)
-            if outcome.bound <= self.target:
+            if self._allows(outcome):
                 low = (factor, outcome)
                 factor = factor * 1.5 if high is None else math.sqrt(factor * high)
             else:
@@ -162,12 +180,16 @@ def grouped(entries: Sequence[bool]) -> npt.NDArray[np.int64]:
     return groups
 
 
-def gain(base: Outcome, raised: Outcome, allowed: float) -> float:
-    """What raising a group bought: the logarithm of the cost that it saved, over what it lost. Losses below a hundredth
-    of what is allowed cannot be told from none."""
-    saved = math.log(max(base.cost, 1e-9) / max(raised.cost, 1e-9))
-    lost = max(raised.loss - base.loss, 0.01 * allowed, 1e-9)
-    return max(saved, 1e-4) / lost
+def margin(frames: int) -> float:
+    """The share of the allowed loss that is kept back: what so many frames say is sure to about 1 / sqrt(frames)."""
+    return float(np.clip(math.sqrt(SURE / max(frames, 1)), *MARGINS))
+
+
+def gain(before: float, after: float, lost: float, allowed: float) -> float:
+    """What raising a group bought: the logarithm of the cost that it saved, over the loss that it added. Losses below a
+    hundredth of what is allowed cannot be told from none."""
+    saved = math.log(max(before, 1e-9) / max(after, 1e-9))
+    return max(saved, 1e-4) / max(lost, 0.01 * allowed, 1e-9)
 
 
 def moved(weights: Floats, gains: Floats, step: float) -> Floats:

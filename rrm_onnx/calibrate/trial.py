@@ -18,6 +18,7 @@ from rrm_onnx import pipeline, yardstick
 from rrm_onnx.bench.interleave import macs
 from rrm_onnx.calibrate.points import Point, Setting, apply, figure, measured_scales, points_of
 from rrm_onnx.calibrate.record import Recording, Stretch
+from rrm_onnx.distance import worst_error
 from rrm_onnx.errors import CalibrationError
 from rrm_onnx.types import Options
 
@@ -31,20 +32,22 @@ SENSELESS = 1e6  # a loss above it is the division by an answer that is zero
 class Outcome:
     """What a setting gave on some stretches.
 
-    loss: mean over the frames (of an agreement: 1 less it). bound: the mean and ERRORS standard errors of it,
-    by the means of blocks of neighbouring frames. ms: a frame, as the clock had it; cost: as the model of costs has it,
-    which does not know what else the machine did. macs: share of the multiply-accumulates done, of those inside.
+    loss: mean over the frames (of an agreement: 1 less it). bound: that and ERRORS standard errors of it, by the means
+    of blocks of neighbouring frames. distance: mean `distance` of the outputs. ms: a frame, as the clock had it; cost:
+    as the model of costs has it, which does not know what else the machine did. macs: share of the multiply-accumulates
+    done, of those inside.
     """
 
     loss: float
     bound: float
+    distance: float
     ms: float
     cost: float
     macs: float
     nodes: Sequence[Mapping[str, Any]] = ()
 
     def to_dict(self) -> dict[str, float]:
-        return {"loss": self.loss, "ms": self.ms, "cost_ms": self.cost, "macs": self.macs}
+        return {"loss": self.loss, "distance": self.distance, "ms": self.ms, "cost_ms": self.cost, "macs": self.macs}
 
 
 class CostModel:
@@ -128,7 +131,7 @@ class Trial:
         the model of costs learn from it."""
         self.tried += 1
         apply(self.session, self.points, setting, self.scales)
-        losses, seconds = list[float](), list[float]()
+        losses, distances, seconds = list[float](), list[float](), list[float]()
         total: list[dict[str, Any]] = []
         for stretch in stretches:
             self.session.reset()
@@ -140,7 +143,9 @@ class Trial:
                 got = yardstick.run(self.session, self.outputs, feed)
                 if t > stretch.first:
                     seconds.append(time.perf_counter() - start)
-                    losses.append(self._loss(t, got))
+                    truth = self.recording.truth(t)
+                    losses.append(self._loss(t, truth, got))
+                    distances.append(distance(got, truth))
             total = added(total, self.session.stats()["nodes"])
         ms = 1e3 * sum(seconds) / len(seconds)
         if learn or not self.costs._seen:
@@ -148,16 +153,24 @@ class Trial:
         done, dense = macs(total)
         mean, error = mean_and_error(losses)
         cost = self.costs.cost(total, len(seconds))
-        return Outcome(mean, mean + ERRORS * error, ms, cost, done / max(dense, 1), total)
+        return Outcome(mean, mean + ERRORS * error, float(np.mean(distances)), ms, cost, done / max(dense, 1), total)
 
-    def _loss(self, t: int, got: Sequence[yardstick.Array]) -> float:
-        loss = float(self.loss(self.recording.truth(t), got))
+    def _loss(self, t: int, truth: Sequence[yardstick.Array], got: Sequence[yardstick.Array]) -> float:
+        loss = float(self.loss(truth, got))
         if not loss < SENSELESS:  # nor NaN
             raise CalibrationError(
                 f"the metric gives a loss of {loss:g} on frame {t}",
                 hint="an answer there is zero all over, or not finite: leave such frames out, or choose another metric",
             )
         return loss
+
+
+def distance(got: Sequence[yardstick.Array], truth: Sequence[yardstick.Array]) -> float:
+    """Relative L2 of the worst output of numbers, at most 1: more says nothing, be it the division by zero, another
+    number of boxes or what is not finite."""
+    pairs = [(g, w) for g, w in zip(got, truth, strict=True) if w.dtype.kind in "fiub"]
+    found = worst_error(*zip(*pairs, strict=True)) if pairs else 0.0
+    return found if found < 1 else 1.0
 
 
 def added(total: list[dict[str, Any]], more: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
