@@ -124,7 +124,7 @@ class Search:
                 raised[g] *= step
                 outcome = self._look(self._spread(raised, shape).scaled(factor))
                 lost = self._lost(outcome) - self._lost(base)
-                self.found.sensitivity[self.groups == g] = max(lost, 0.0) * STEP / step
+                self.found.sensitivity[self.groups == g] = max(lost, 0.0) / (step - 1)
                 gains[g] = gain(base.cost, outcome.cost, lost, self.target)
             tried = moved(weights, gains, step)
             moved_factor, better = self._factor(self._spread(tried, shape), factor)
