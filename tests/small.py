@@ -72,3 +72,16 @@ def write_clip(path: pathlib.Path, frames: list[np.ndarray]) -> pathlib.Path:
             out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="bgr0")))
         out.mux(stream.encode())
     return path
+
+
+def noisy(count: int, size: int = 32, sigma: float = 1.0, seed: int = 0) -> list[dict[str, np.ndarray]]:
+    """Inputs of `cnn` as a camera gives them: a square moves over a still ground, and noise is in every pixel."""
+    rng = np.random.default_rng(seed)
+    ground = np.random.default_rng(1).uniform(0, 120, (1, 3, size, size))
+    frames = []
+    for t in range(count):
+        x = ground + rng.normal(0, sigma, ground.shape)
+        left = t % (size - 8)
+        x[:, :, 8:16, left : left + 8] = 250
+        frames.append({"x": x.astype(np.float32)})
+    return frames

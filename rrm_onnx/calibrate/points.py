@@ -55,14 +55,21 @@ def points_of(planned: pipeline.Planned, converted: pipeline.Converted) -> list[
 
 
 def apply(session: InferenceSession, points: Sequence[Point], setting: Setting, scales: Sequence[float]) -> None:
-    """Sets all gates of a session in which nothing runs. What it held is to be forgotten then: reset."""
-    values = {(p.node, p.inner): (t, s) for p, t, s in zip(points, setting.thresholds, scales, strict=True)}
+    """Sets all gates of a session in which nothing runs, to what a file says. What it held is to be forgotten then:
+    reset."""
+    rows = zip(points, setting.thresholds, scales, strict=True)
+    values = {(p.node, p.inner): (figure(t), figure(s)) for p, t, s in rows}
     for point in points:
         if point.inner:
             continue
         own = values[point.node, False]
         other = (setting.drift, setting.period) if point.entry else values.get((point.node, True), (0.0, 0.0))
         session.set_gate(point.node, own, other)
+
+
+def figure(value: float) -> float:
+    """Six digits are enough to read, and to write again."""
+    return float(f"{value:.6g}")
 
 
 def measured_scales(session: InferenceSession, points: Sequence[Point]) -> list[float]:

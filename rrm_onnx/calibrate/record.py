@@ -69,21 +69,27 @@ class Recording:
                 np.save(self._path(t, what), np.asarray(value))
         except OSError as error:
             raise CalibrationError(
-                f"frame {t} cannot be kept in {self._folder.name}: {error.strerror}",
+                f"frame {t} cannot be kept in {self._folder.name}: {error.strerror or error}",
                 hint="use fewer frames, or set TMPDIR to a folder with more room",
             ) from error
         self._arrays.append((list(feed), len(truth)))
 
     def feed(self, t: int) -> dict[str, Array]:
-        return {name: np.load(self._path(t, f"in{k}")) for k, name in enumerate(self._arrays[t][0])}
+        return {name: self._load(t, f"in{k}") for k, name in enumerate(self._arrays[t][0])}
 
     def truth(self, t: int) -> list[Array]:
         """The original's answer to frame t."""
-        return [np.load(self._path(t, f"out{k}")) for k in range(self._arrays[t][1])]
+        return [self._load(t, f"out{k}") for k in range(self._arrays[t][1])]
+
+    def _load(self, t: int, what: str) -> Array:
+        """Texts are pickled: these are files of our own, in a folder that is the user's alone."""
+        return np.asarray(np.load(self._path(t, what), allow_pickle=True))
 
     def close_clip(self, first: int) -> None:
         """Frames [first, now) are one clip: the first two thirds of them fit, the rest checks."""
         count = len(self) - first
+        if count == 0:
+            raise CalibrationError("there are no frames", hint="give a clip, or an iterable that is not used up")
         if count < FEWEST:
             raise CalibrationError(
                 f"a clip of {count} frames is too short to calibrate on",
@@ -164,9 +170,15 @@ def shifted(x: Array, down: int, right: int) -> Array:
 
 
 def change(before: yardstick.Feed, now: yardstick.Feed) -> float:
-    """How much the largest input moved: RMS of the difference over RMS."""
-    name = max(now, key=lambda n: now[n].size)
-    a, b = (np.asarray(feed[name], np.float64) for feed in (before, now))
-    if a.shape != b.shape:
-        return 1.0
-    return float(np.sqrt(np.mean((b - a) ** 2)) / max(np.sqrt(np.mean(b**2)), 1e-12))
+    """How much the largest input moved, RMS of the difference over RMS; where it stands still, the next largest."""
+    for name in sorted(now, key=lambda n: now[n].size, reverse=True):
+        if name not in before or before[name].shape != now[name].shape:
+            return 1.0
+        if now[name].dtype.kind not in "fiub":  # texts
+            moved = float((before[name] != now[name]).any())
+        else:
+            a, b = (np.asarray(feed[name], np.float64) for feed in (before, now))
+            moved = float(np.sqrt(np.mean((b - a) ** 2)) / max(np.sqrt(np.mean(b**2)), 1e-12)) if b.size else 0.0
+        if moved:
+            return moved
+    return 0.0

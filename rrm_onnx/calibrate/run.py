@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,14 +13,15 @@ import onnx
 
 import rrm_onnx
 from rrm_onnx import video, yardstick
-from rrm_onnx.calibrate.curve import curve
+from rrm_onnx.calibrate.curve import Entry, curve
 from rrm_onnx.calibrate.metrics import Metric, make
 from rrm_onnx.calibrate.points import Setting
 from rrm_onnx.calibrate.record import record
 from rrm_onnx.calibrate.search import Found, Search, margin
 from rrm_onnx.calibrate.thresholds import Thresholds
-from rrm_onnx.calibrate.trial import Outcome, Trial
+from rrm_onnx.calibrate.trial import Outcome, Trial, prepare
 from rrm_onnx.errors import CalibrationError, RrmError
+from rrm_onnx.normalise.inputs import set_input_shapes
 from rrm_onnx.types import Options
 
 Clips = str | os.PathLike[str] | Iterable[yardstick.Feed] | Any
@@ -28,7 +30,8 @@ GAIN = 0.97  # of the exact model's cost: less of a gain is none
 
 
 class CalibrationStopped(CalibrationError):
-    """The search broke off. found: the thresholds that were known then; they have not been checked."""
+    """The calibration broke off. found: the thresholds that were known then; they keep to the budget on the frames that
+    were searched on, and where their facts have `check` on the others too."""
 
     def __init__(self, message: str, hint: str | None, found: Thresholds) -> None:
         super().__init__(message, hint)
@@ -48,18 +51,18 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """metric, and what it may say: the largest mean of an error, the least mean of an agreement."""
+    """metric, and what it may say: the largest mean of an error, the least mean of an agreement. name: the metric as
+    the user wrote it, with its parameters."""
 
     metric: Metric
     value: float
+    name: str
 
     def __post_init__(self) -> None:
         high = float("inf") if self.metric.is_error else 1.0
-        if not 0 < self.value < high:
-            wanted = "above 0" if self.metric.is_error else "between 0 and 1"
-            raise CalibrationError(
-                f"a budget of {self.value:g} for {self.metric.kind}", hint=f"it has to be {wanted}, both excluded"
-            )
+        if not isinstance(self.value, numbers.Real) or not 0 < self.value < high:
+            wanted = "a number above 0" if self.metric.is_error else "a number between 0 and 1, both excluded"
+            raise CalibrationError(f"a budget of {self.value} for {self.metric.kind}", hint=f"it has to be {wanted}")
 
     @property
     def allowed(self) -> float:
@@ -97,16 +100,18 @@ def calibrate(
     progress: called often; KeyboardInterrupt (Ctrl-C) ends the search with what it has.
     warn: called with each sentence that the reader of the results has to know.
 
-    Nothing but the model's answers is kept in memory; frames and answers go to files in the temporary folder.
+    Frames and the original's answers go to files in the temporary folder: memory does not grow with their number.
     Raises RrmError; where a search was under way CalibrationStopped, which holds what was found.
     """
     source = yardstick.load(model)
-    judge = Budget(make(metric, size=_size(source)), budget)
-    clips, names = _clips(frames, source, reading or video.ClipOptions(), warn)
+    prepared = prepare(source, Options(input_shapes=input_shapes, skip=tuple(skip)))
+    original = _shaped(source, input_shapes)
+    measure = make(metric, size=_size(original))
+    judge = Budget(measure, budget, metric if isinstance(metric, str) else measure.kind)
+    clips, names = _clips(frames, original, reading or video.ClipOptions(), warn)
     step = lambda done: progress(Progress("recording", done, 0))  # noqa: E731
-    with record(source, clips, judge.metric.check, threads=threads, step=step) as recording:
-        options = Options(input_shapes=input_shapes, skip=tuple(skip))
-        trial = Trial(source, recording, judge.loss, threads=threads, options=options)
+    with record(original, clips, judge.metric.check, threads=threads, step=step) as recording:
+        trial = Trial(prepared, recording, judge.loss, threads=threads)
         return _Calibration(trial, judge, progress, names).run(60 * minutes)
 
 
@@ -127,21 +132,38 @@ class _Calibration:
         except KeyboardInterrupt:
             self.stopped = "interrupted"
         except RrmError as error:
-            self.stopped = error.message
-            kept = self._thresholds(found, found.setting, {})
-            raise CalibrationStopped(error.message, error.hint, kept) from error
+            raise self._broken(error, found, found.setting, {}) from error
         return self._finish(found)
 
     def _report(self, stage: str, done: int, total: int, found: Found) -> None:
         self.progress(Progress(stage, done, total, found.outcome))
 
+    def _broken(self, error: RrmError, found: Found, setting: Setting, facts: Mapping[str, Any]) -> CalibrationStopped:
+        self.stopped = error.message
+        return CalibrationStopped(error.message, error.hint, self._thresholds(found, setting, facts))
+
     def _finish(self, found: Found) -> Thresholds:
-        recording = self.trial.recording
-        setting, checked = self._checked(found)
+        try:
+            setting, checked = self._checked(found)
+        except KeyboardInterrupt as interrupt:
+            error = CalibrationError("interrupted before the thresholds were checked", hint="let the check run through")
+            raise self._broken(error, found, found.setting, {}) from interrupt
+        except RrmError as error:
+            raise self._broken(error, found, found.setting, {}) from error
         facts: dict[str, Any] = {"check": checked.to_dict()}
-        step = lambda done, total: self.progress(Progress("comparing", done, total, checked))  # noqa: E731
-        entries = [] if self.stopped == "interrupted" else curve(self.trial, setting, recording.check, step)
+        try:
+            entries = self._compared(setting, checked)
+        except RrmError as error:
+            raise self._broken(error, found, setting, facts) from error
         return dataclasses.replace(self._thresholds(found, setting, facts), curve=entries)
+
+    def _compared(self, setting: Setting, checked: Outcome) -> list[Entry]:
+        """The curve; empty where the user has no patience for it: the thresholds stand without."""
+        step = lambda done, total: self.progress(Progress("comparing", done, total, checked))  # noqa: E731
+        try:
+            return [] if self.stopped == "interrupted" else curve(self.trial, setting, self.trial.recording.check, step)
+        except KeyboardInterrupt:
+            return []
 
     def _checked(self, found: Found) -> tuple[Setting, Outcome]:
         """The setting, tightened until the frames that were not searched on keep to the budget as well."""
@@ -169,7 +191,8 @@ class _Calibration:
         everything = {
             "tool": f"rrm_onnx {rrm_onnx.__version__}",
             "clips": list(self.clips),
-            "metric": self.judge.metric.kind,
+            "metric": self.judge.name,
+            "is_error": self.judge.metric.is_error,
             "budget": self.judge.value,
             "frames": len(recording),
             "searched_on": sum(len(s) for s in recording.fit),
@@ -188,6 +211,15 @@ class _Calibration:
             self.trial.digest,
             everything,
         )
+
+
+def _shaped(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]] | None) -> onnx.ModelProto:
+    """The original with these shapes: what pictures it takes, and onnxruntime may make use of them on both sides."""
+    if not shapes:
+        return model
+    copy = yardstick.dense_model(model)
+    set_input_shapes(copy, shapes)
+    return copy
 
 
 def _size(model: onnx.ModelProto) -> tuple[int, int] | None:
@@ -210,7 +242,7 @@ def _clips(
             clips.append(video.feeds(clip, video.image_input(model), reading, warn))
             names.append(str(clip))
         elif hasattr(clip, "get_next"):
-            clips.append(iter(clip.get_next, None))
+            clips.append(_named(iter(clip.get_next, None), k))
             names.append(type(clip).__name__)
         elif isinstance(clip, Iterable):
             clips.append(_named(clip, k))

@@ -7,9 +7,8 @@ Each look is a run over the recorded frames with real state: losses that add up 
 matter together, are in it.
 
 Footage in which a part of the scene stands still says nothing about what its gates lose once it moves. So a few frames
-are moved by some pixels, which changes everything in them, and the loss on these (`shaken`) counts for half and has to
-keep to what is allowed as well. Where the footage moves both losses are about equal; where it is still, smaller
-thresholds cost next to nothing.
+are moved by some pixels, which changes everything in them, and the loss on these (`shaken`) counts for half and has its
+limit, too. Where the footage moves both losses are about equal; where it is still, smaller thresholds cost little.
 
 Then the thresholds' turns (`drift`, `period`) are tried on top: slow changes that pass now and then, whole answers that
 are held, and both together.
@@ -34,6 +33,7 @@ FIRST = 0.02  # threshold that the search starts with
 GROUPS = 16
 ROUNDS = 4
 STEP = 2.0
+GUARD = 1.5  # times the allowed loss: what the shaken frames may lose
 MARGINS = (0.25, 0.6)  # of the allowed loss, kept for footage that was not seen: with many frames, with few
 SURE = 7.0  # over the number of frames and squared: the margin in between
 TURNS = ((0.25, 4),)  # drift, period: slow changes pass in every fourth frame
@@ -63,7 +63,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Tried:
-    """What a setting gave on the frames to search on, and its mean loss on the shaken ones."""
+    """What a setting gave on the frames to search on, and its mean loss on the shaken ones, 0 where it was not tried."""
 
     outcome: Outcome
     shaken: float
@@ -88,6 +88,7 @@ class Search:
     def __init__(self, trial: Trial, allowed: float, seconds: float, report: Report = lambda *_: None) -> None:
         self.trial, self.report = trial, report
         self.until = time.monotonic() + seconds
+        self.guard = GUARD * allowed
         self.target = allowed * (1 - margin(sum(len(s) for s in trial.recording.fit)))
         exact = trial.uniform(0.0)
         outcome = trial.run(exact, trial.recording.fit)
@@ -104,13 +105,15 @@ class Search:
             pass
         return self.found
 
-    def _look(self, setting: Setting) -> Tried:
-        """Tries a setting; the best so far is kept."""
+    def _look(self, setting: Setting, guarded: bool = True) -> Tried:
+        """Tries a setting; the best so far is kept. guarded: on the shaken frames as well."""
         if time.monotonic() > self.until:
             raise OutOfTime
         recording = self.trial.recording
         outcome = self.trial.run(setting, recording.fit)
-        shaken = self.trial.run(setting, recording.shaken).loss if recording.shaken else outcome.loss
+        shaken = outcome.loss if guarded else 0.0
+        if guarded and recording.shaken:
+            shaken = self.trial.run(setting, recording.shaken).loss
         tried = Tried(outcome, shaken)
         self.found.tried += 1
         self.found.log.append({"drift": setting.drift, "period": setting.period, **outcome.to_dict(), "shaken": shaken})
@@ -119,7 +122,7 @@ class Search:
         return tried
 
     def _allows(self, tried: Tried) -> bool:
-        return tried.outcome.bound <= self.target and tried.shaken <= self.target
+        return tried.outcome.bound <= self.target and tried.shaken <= self.guard
 
     def _weights(self) -> None:
         count = int(self.groups.max()) + 1
@@ -138,7 +141,7 @@ class Search:
                 raised[g] *= step
                 tried = self._look(self._spread(raised, shape).scaled(factor))
                 lost = tried.lost - base.lost
-                self.found.sensitivity[self.groups == g] = max(lost, 0.0) * STEP / step
+                self.found.sensitivity[self.groups == g] = max(lost, 0.0) / (step - 1)
                 gains[g] = gain(base.cost, tried.cost, lost, self.target)
             other = moved(weights, gains, step)
             moved_factor, better = self._factor(self._spread(other, shape), factor)
@@ -151,15 +154,18 @@ class Search:
         """The weights as thresholds of all points."""
         return dataclasses.replace(like, thresholds=tuple(float(w) for w in weights[self.groups]))
 
-    def _factor(self, shape: Setting, start: float) -> tuple[float, Tried | None]:
-        """The largest factor on `shape` whose loss is allowed, near `start`, and what it gave; None: there is none."""
+    def _factor(self, shape: Setting, start: float, guarded: bool = True) -> tuple[float, Tried | None]:
+        """The largest factor on `shape` whose loss is allowed, near `start`, and what it gave; None: there is none. Not
+        guarded: at most 1, for the guard is one on thresholds, and those of `shape` have passed it."""
         low: tuple[float, Tried] | None = None
         high: float | None = None
         factor = start
         for _ in range(7):
-            tried = self._look(shape.scaled(factor))
+            tried = self._look(shape.scaled(factor), guarded)
             if self._allows(tried):
                 low = (factor, tried)
+                if not guarded and factor >= 1:
+                    break
                 factor = factor * 1.5 if high is None else math.sqrt(factor * high)
             else:
                 high = factor
@@ -174,13 +180,13 @@ class Search:
         tries: list[Callable[[], object]] = []
         for every in HOLDS:
             held = dataclasses.replace(self.trial.uniform(BEYOND), drift=0.0, period=every)
-            tries.append(partial(self._look, held))
+            tries.append(partial(self._look, held, guarded=False))
         if any(plain.thresholds):
             for drift, period in TURNS:
                 tries.append(partial(self._factor, dataclasses.replace(plain, drift=drift, period=period), 1.5))
             for every in SPARSE:
                 sparse = dataclasses.replace(plain.scaled(BEYOND), drift=1 / BEYOND, period=every)
-                tries.append(partial(self._factor, sparse, 0.7))
+                tries.append(partial(self._factor, sparse, 1.0, guarded=False))
         for k, attempt in enumerate(tries):
             self.report("turns", k, len(tries), self.found)
             attempt()

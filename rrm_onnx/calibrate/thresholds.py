@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rrm_onnx.calibrate.curve import Entry
-from rrm_onnx.calibrate.points import Point, Setting
+from rrm_onnx.calibrate.points import Point, Setting, figure
 from rrm_onnx.thresholds import FORMAT, VERSION
 
 
@@ -60,8 +60,3 @@ class Thresholds:
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)
-
-
-def figure(value: float) -> float:
-    """Six digits are enough to read, and to write again."""
-    return float(f"{value:.6g}")

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from rrm_onnx import pipeline, yardstick
-from rrm_onnx.bench.interleave import macs
-from rrm_onnx.calibrate.points import Point, Setting, apply, measured_scales, points_of
+from rrm_onnx.calibrate.points import Point, Setting, apply, figure, measured_scales, points_of
 from rrm_onnx.calibrate.record import Recording, Stretch
 from rrm_onnx.errors import CalibrationError
 from rrm_onnx.types import Options
@@ -26,6 +25,7 @@ BLOCKS = 8  # parts of the frames, whose means tell how sure the mean of all is
 LEARNT = (0.0, 0.01, 0.04, 0.15, 1e9)  # thresholds that the model of costs learns from: everything to nothing ...
 REPEATS, LEARNT_FRAMES = 3, 16  # ... so often each, over so many frames
 START = 0.02  # thresholds of the model that is calibrated: above 0, so that kernels for tolerances stand ready
+SENSELESS = 1e6  # a loss above it is the division by an answer that is zero
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,19 +87,25 @@ def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return float(y.mean()), 0.0
 
 
+def prepare(model: Any, options: Options) -> tuple[pipeline.Planned, pipeline.Converted]:
+    """The converted model for trials. Raises RrmError where it cannot be made, or has no gates."""
+    planned = pipeline.decide(model, dataclasses.replace(options, tolerance=START, thresholds=None))
+    converted = pipeline.write(planned)
+    if converted.report.unchanged:
+        raise CalibrationError(
+            f"there is nothing to calibrate: {converted.report.unchanged}", hint="run the original as it is"
+        )
+    return planned, converted
+
+
 class Trial:
-    """The converted model of a recording, tried with one setting after the other."""
+    """A converted model on a recording, tried with one setting after the other."""
 
     def __init__(
-        self, model: Any, recording: Recording, loss: Any, *, threads: int, options: Options | None = None
+        self, prepared: tuple[pipeline.Planned, pipeline.Converted], recording: Recording, loss: Any, *, threads: int
     ) -> None:
-        """loss: (truth, got) -> float of one frame, 0 = the same answer."""
-        planned = pipeline.decide(model, dataclasses.replace(options or Options(), tolerance=START, thresholds=None))
-        converted = pipeline.write(planned)
-        if converted.report.unchanged:
-            raise CalibrationError(
-                f"there is nothing to calibrate: {converted.report.unchanged}", hint="run the original as it is"
-            )
+        """prepared: what `prepare` gives. loss: (truth, got) -> float of one frame, 0 = the same answer."""
+        planned, converted = prepared
         self.digest, self.recording, self.loss = planned.digest, recording, loss
         self.points: list[Point] = points_of(planned, converted)
         self.session = yardstick.converted_session(converted.model, threads)
@@ -119,7 +125,7 @@ class Trial:
                 self.session.reset()
                 yardstick.run(self.session, self.outputs, self.recording.feed(int(t)))
                 found.append(measured_scales(self.session, self.points))
-        return [float(s) for s in np.sqrt(np.mean(np.square(found), axis=0))]
+        return [figure(s) for s in np.sqrt(np.mean(np.square(found), axis=0))]
 
     def _learn_costs(self) -> None:
         first = self.recording.fit[0]
@@ -155,16 +161,17 @@ class Trial:
         ms = 1e3 * sum(seconds) / len(seconds)
         if learn:
             self.costs.learn(total, len(seconds), ms)
-        done, dense = macs(total)
+        done, dense = (sum(n[key] for n in total) for key in ("macs_done", "macs_dense"))
         mean, error = mean_and_error(losses)
         cost = self.costs.cost(total, len(seconds))
         return Outcome(mean, mean + ERRORS * error, ms, cost, done / max(dense, 1), total)
 
     def _loss(self, t: int, got: Sequence[yardstick.Array]) -> float:
         loss = float(self.loss(self.recording.truth(t), got))
-        if not math.isfinite(loss):
+        if not loss < SENSELESS:  # nor NaN
             raise CalibrationError(
-                f"the metric gives {loss} on frame {t}", hint="leave such frames out, or choose another metric"
+                f"the metric gives a loss of {loss:g} on frame {t}",
+                hint="an answer there is zero all over, or not finite: leave such frames out, or choose another metric",
             )
         return loss
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
-import onnx
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rrm_onnx import video, yardstick
@@ -22,9 +22,10 @@ from rrm_onnx.cli.options import (
     input_shape_option,
     json_option,
     reading_of,
+    repeated,
     threads_option,
 )
-from rrm_onnx.errors import RrmError
+from rrm_onnx.errors import RrmError, RuntimeMissingError
 
 STAGES = {
     "recording": "running the original",
@@ -79,13 +80,13 @@ def calibrate_command(
     kind, value = wanted(max_error, metric, budget)
     out = output_path(model, output)
     file = thresholds or model.with_name(f"{model.name.removesuffix('.onnx')}.thresholds.json")
-    for path in (file, *([plot] if plot else [])):
-        check_writable(path)
+    check_places(model, {"-o": out, "--thresholds": file, "--plot": plot})
+    if plot:
+        check_matplotlib(plot)
     source = yardstick.load(model)
     yardstick.settle_denormals()
-    warnings: list[str] = []
     try:
-        with bars() as progress:
+        with told_in_the_end() as warn, bars() as progress:
             found = calibrate(
                 source,
                 list(clip),
@@ -97,21 +98,18 @@ def calibrate_command(
                 input_shapes=shapes,
                 skip=skip,
                 progress=progress,
-                warn=warnings.append,
+                warn=warn,
             )
     except CalibrationStopped as error:
         save(error.found, file)
         raise RrmError(f"{error.message}; what was found so far is in {file}", error.hint) from error
-    for warning in warnings:
-        shell.warn(warning)
-    converted = write(found, model, out, file, streams=streams, skip=skip, shapes=shapes)
+    write(found, model, out, file, streams=streams, skip=skip, shapes=shapes)
     show(found, out, file)
     if plot:
         draw(found, plot)
     if as_json:
         shell.data({"model": str(model), "converted": str(out), "thresholds": str(file), **found.to_dict()})
-    del converted
-    shell.next_command("rrm-onnx", "bench", model, out, "--clip", placeholder="OTHER_CLIP")
+    shell.next_command("rrm-onnx", "bench", model, out, *repeated(reading), "--clip", placeholder="OTHER_CLIP")
     return shell.OK
 
 
@@ -125,6 +123,31 @@ def wanted(max_error: float | None, metric: str | None, budget: float | None) ->
     if metric is None or budget is None:
         raise click.UsageError("say the error that you accept: --max-error E, or --metric KIND --budget B", context)
     return metric, budget
+
+
+def check_places(model: pathlib.Path, places: dict[str, pathlib.Path | None]) -> None:
+    """Raises RrmError where a result cannot be written, or would take the place of the model or of another one."""
+    taken = {model.resolve(): "the input"}
+    for option, path in places.items():
+        if path is None:
+            continue
+        if path.is_dir():
+            raise RrmError(f"{path}: is a folder", hint=f"name a file with {option}")
+        check_writable(path)
+        if path.resolve() in taken:
+            raise RrmError(f"{path}: is {taken[path.resolve()]}", hint=f"choose another name with {option}")
+        taken[path.resolve()] = f"what {option} writes"
+
+
+@contextmanager
+def told_in_the_end() -> Iterator[Callable[[str], None]]:
+    """Collects warnings and shows them when the block ends, also by an error: they may be its cause."""
+    warnings: list[str] = []
+    try:
+        yield warnings.append
+    finally:
+        for warning in warnings:
+            shell.warn(warning)
 
 
 @contextmanager
@@ -156,7 +179,7 @@ def write(
     streams: bool,
     skip: Sequence[str],
     shapes: dict[str, tuple[int, ...]] | None,
-) -> onnx.ModelProto:
+) -> None:
     """The thresholds first: they took long."""
     from rrm_onnx import pipeline
     from rrm_onnx.types import Options
@@ -165,7 +188,6 @@ def write(
     options = Options(None, found.to_dict(), streams, tuple(skip), shapes)
     converted = pipeline.run(model, options)
     write_atomically(out, converted.model.SerializeToString())
-    return converted.model
 
 
 def show(found: Any, out: pathlib.Path, file: pathlib.Path) -> None:
@@ -185,12 +207,15 @@ def show(found: Any, out: pathlib.Path, file: pathlib.Path) -> None:
     if rows:
         title = f"on frames that were not searched on; original {facts['original_ms']:.2f} ms a frame"
         shell.table(title, ("", "value", "loss", "ms a frame", "multiply-accumulates", ""), rows)
-    loss = "mean error" if facts["metric"] == "l2" else "1 - mean agreement"
+    loss = "mean error" if facts["is_error"] else "1 - mean agreement"
     shell.note(f"loss: {loss}; ms of the converted model as its costs were measured during the search")
     if facts["stopped"]:
         shell.warn(f"the search ended early ({facts['stopped']}): this is the best it had")
     if found.exact:
         shell.warn(f"no thresholds keep to the budget of {facts['budget']:g} with a gain: {out} is exact")
+    original, converted = facts["original_ms"], facts["check"]["cost_ms"]
+    if original < converted:
+        shell.warn(f"the original is faster: {original:.2f} ms a frame, {out} takes {converted:.2f} ms on such footage")
     shell.note(f"{out} and {file} are written")
 
 
@@ -201,7 +226,15 @@ def chosen(found: Any, entry: Any) -> bool:
 def draw(found: Any, path: pathlib.Path) -> None:
     from rrm_onnx.cli.curve import picture
 
-    if not found.curve:
-        shell.warn(f"{path} is not written: the search was interrupted before there was a curve")
-        return
-    picture(found, path)
+    if found.curve:
+        picture(found, path)
+    else:
+        shell.warn(f"{path} is not written: the calibration was interrupted before there was a curve")
+
+
+def check_matplotlib(path: pathlib.Path) -> None:
+    """Before the search, which takes long."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise RuntimeMissingError(
+            f"{path}: the picture needs matplotlib", hint='pip install "rrm_onnx[bench]", or leave --plot out'
+        )

@@ -7,7 +7,6 @@ import pathlib
 from typing import Any
 
 from rrm_onnx.cli.files import write_atomically
-from rrm_onnx.errors import RuntimeMissingError
 
 STYLES = {
     "calibrated": ("#1b6ca8", "o", "-"),
@@ -25,15 +24,11 @@ LABELS = {
 
 def picture(found: Any, path: pathlib.Path) -> None:
     """PNG of `found`, a calibration's Thresholds with a curve."""
-    try:
-        import matplotlib
+    import matplotlib
 
-        matplotlib.use("Agg")  # files only
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise RuntimeMissingError(
-            f"{path}: the picture needs {error.name}", hint='pip install "rrm_onnx[bench]", or leave --plot out'
-        ) from error
+    matplotlib.use("Agg")  # files only
+    import matplotlib.pyplot as plt
+
     figure, axes = plt.subplots(figsize=(7.5, 4.8), layout="constrained")
     for kind, (colour, mark, line) in STYLES.items():
         points = sorted((e.cost, e.loss) for e in found.curve if e.kind == kind)
@@ -43,10 +38,10 @@ def picture(found: Any, path: pathlib.Path) -> None:
     for entry in here:
         axes.plot(entry.cost, entry.loss, "o", ms=13, mfc="none", mec="#c2381e", mew=2, label="chosen")
     facts = found.facts
-    allowed = facts["budget"] if facts["metric"] == "l2" else 1 - facts["budget"]
+    allowed = facts["budget"] if facts["is_error"] else 1 - facts["budget"]
     axes.axhline(allowed, color="#c2381e", lw=0.8, ls="--", label="budget")
     axes.axvline(facts["original_ms"], color="black", lw=0.8, label="original on every frame")
-    axes.set(xlabel="ms a frame", ylabel="mean error" if facts["metric"] == "l2" else "1 - mean agreement")
+    axes.set(xlabel="ms a frame", ylabel="mean error" if facts["is_error"] else "1 - mean agreement")
     axes.set_xlim(left=0)
     axes.set_ylim(0, max(3 * allowed, 1.2 * max((e.loss for e in here), default=0)))
     axes.spines[["top", "right"]].set_visible(False)
