@@ -108,7 +108,8 @@ def calibrate_command(
     if plot:
         draw(found, plot)
     if as_json:
-        shell.data({"model": str(model), "converted": str(out), "thresholds": str(file), **found.to_dict()})
+        where = {"model": str(model), "converted": str(out), "thresholds": str(file)}
+        shell.data({**found.to_dict(), "digest": found.digest, **where})
     shell.next_command("rrm-onnx", "bench", model, out, *repeated(reading), "--clip", placeholder="OTHER_CLIP")
     return shell.OK
 
