@@ -194,7 +194,7 @@ class _Calibration:
             "metric": self.judge.name,
             "is_error": self.judge.metric.is_error,
             "budget": self.judge.value,
-            "frames": len(recording),
+            "frames": sum(len(s) for s in (*recording.fit, *recording.check)),
             "searched_on": sum(len(s) for s in recording.fit),
             "tried": found.tried,
             "stopped": self.stopped,

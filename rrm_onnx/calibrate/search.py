@@ -63,7 +63,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Tried:
-    """What a setting gave on the frames to search on, and its mean loss on the shaken ones, 0 where it was not tried."""
+    """What a setting gave on the frames to search on, and its mean loss on the shaken ones, 0 where not tried."""
 
     outcome: Outcome
     shaken: float
