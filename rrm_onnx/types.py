@@ -120,8 +120,9 @@ class Match:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Source tensors that arrive as tickets, in order, without repetition."""
-        return tuple(dict.fromkeys(name for n in self.emits for name in n.inputs))
+        """Source tensors that arrive as tickets, in order, without repetition; not those between the match's nodes."""
+        between = {name for n in self.emits for name in n.outputs}
+        return tuple(dict.fromkeys(name for n in self.emits for name in n.inputs if name not in between))
 
     @property
     def outputs(self) -> tuple[str, ...]:
