@@ -294,7 +294,20 @@ def test_a_session_that_is_set_answers_as_a_model_with_that_file(library, toy):
         assert held or toy.dtype == "uint8"  # the gates did something
 
 
-def test_figures():
+def test_what_is_set_is_what_a_file_says():
+    """To the last digit: a file has six."""
+    points = [Point("x", "x", entry=True), Point("deep", "point", inner=True), Point("point", "point"), Point("c", "c")]
+    thresholds, scales = (tuple(np.random.default_rng(k).uniform(0, 2, 4)) for k in (0, 1))
+    setting, made = Setting(thresholds, 0.25, 4), {}
+
+    class Session:
+        def set_gate(self, node, gate, second):
+            made[node] = (*gate, *second)
+
+    apply(Session(), points, setting, scales)
+    nodes = Thresholds(points, setting, scales, scales, "", {}).to_dict()["nodes"]
+    said = {name: (n["threshold"], n["scale"]) for name, n in nodes.items()}
+    assert made == {"x": (*said["x"], 0.25, 4), "point": said["point"] + said["deep"], "c": (*said["c"], 0.0, 0.0)}
     assert figure(0.0123456789) == 0.0123457 and figure(1e9) == 1e9 and figure(0) == 0
 
 
@@ -350,13 +363,19 @@ def test_small_moves_add_up_for_a_motion_gate():
 
 def test_a_trial_runs_stretches_from_a_fresh_state(library):
     """What a stretch gives does not depend on what ran before it, and its first frame does not count."""
+    seen = []
+
+    def loss(truth, got):
+        seen.append(float(np.abs(truth[0] - got[0]).mean()))
+        return seen[-1]
+
     with recorded(noisy(15), noisy(15, seed=1)) as recording:
-        trial = Trial(
-            prepare(cnn(size=32), Options()), recording, lambda a, b: float(np.abs(a[0] - b[0]).mean()), threads=1
-        )
+        trial = Trial(prepare(cnn(size=32), Options()), recording, loss, threads=1)
         assert all(s > 0 for s in trial.scales) and trial.points[0] == Point("Enter_x", "Enter_x", entry=True)
         setting = trial.uniform(0.05)
         both = trial.run(setting, recording.check)
+        assert len(seen) == 2 * 4 and both.loss == pytest.approx(np.mean(seen))
+        assert not any(n["keyframes"] for n in both.nodes)
         one, two = (trial.run(setting, [s]) for s in recording.check)
         assert both.loss == pytest.approx((one.loss + two.loss) / 2) and both.bound > both.loss > 0
         assert both.macs == pytest.approx((one.macs + two.macs) / 2)
