@@ -2,9 +2,10 @@
 
     python docs/coverage.py
 
-The models are the graphs of tests/families and tests/toys.py, and those of the corpus (a folder with real models, named
-by the environment variable RRM_CORPUS, else ../shared/corpus beside the project) where there is one. Each is converted,
-and runs a short video beside the original. tests/test_coverage.py compares the page with what converting gives now.
+The models are the graphs of tests/families, tests/exporters and tests/toys.py, and those of the corpus (a folder with
+real models, named by the environment variable RRM_CORPUS, else ../shared/corpus beside the project) where there is one.
+Each is converted, and runs a short video beside the original. tests/test_coverage.py compares the page with what
+converting gives now.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import onnx
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests"))
 
+from exporters import EXPORTS
 from families import FAMILIES
 from generate import join, table
 from toys import TOYS
@@ -83,6 +85,7 @@ def chapters() -> Iterator[tuple[str, Iterator[Subject]]]:
     if corpus.is_dir():
         yield "## Real models", real_models(corpus)
     yield "## Graphs of the tests, as the networks of these families are built", families()
+    yield "## Graphs of the tests, spelled as exporters spell them", exports()
     yield "## Other graphs of the tests", toys()
 
 
@@ -114,6 +117,11 @@ def size_of(text: str) -> tuple[str, tuple[int, ...]]:
 def families() -> Iterator[Subject]:
     for family in FAMILIES:
         yield Subject(family.name, family.build(), family.sizes[0])
+
+
+def exports() -> Iterator[Subject]:
+    for export in EXPORTS:
+        yield Subject(export.name, export.build(), export.sizes[0])
 
 
 def toys() -> Iterator[Subject]:

@@ -166,6 +166,8 @@ class Writer:
 
     def leave(self, tensor: str) -> None:
         """Exit a tensor for its dense readers; a Transpose to NHWC among them becomes part of the Exit."""
+        if tensor not in self.tensors:  # between the nodes of one match
+            return
         plain = tensor in self.outputs
         for reader in self.tensors[tensor].outputs:
             # A reader in the body of an If or Loop reads the dense tensor by its name.

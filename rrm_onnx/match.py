@@ -120,12 +120,12 @@ def fuse_activations(graph: gs.Graph, decisions: Mapping[str, Decision]) -> dict
 
 def with_activation(match_: Match, activation: Match) -> Match:
     """One match for both: the activation's attributes and output on the first node."""
-    (before,), (after,) = match_.emits, activation.emits
+    (*others, before), (after,) = match_.emits, activation.emits
     emitted = replace(before, outputs=after.outputs, attributes={**before.attributes, **after.attributes})
     return replace(
         match_,
-        emits=(emitted,),
-        facts=activation.facts,
+        emits=(*others, emitted),
+        facts={**{t: match_.facts[t] for n in others for t in n.outputs}, **activation.facts},
         absorbed=(*match_.absorbed, activation.node),
         takes_activation=False,
     )

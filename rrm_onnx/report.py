@@ -118,12 +118,15 @@ def report(
         regions=regions,
         dense=dense,
         unchanged=None if plan.regions else unchanged(dense),
-        globals=tuple(global_report(m, plan) for m in plan.matches.values() if m.emits and m.emits[-1].op in GLOBALS),
+        globals=tuple(global_report(m, plan) for m in plan.matches.values() if any(n.op in GLOBALS for n in m.emits)),
     )
 
 
 def global_report(node: Match, plan: Plan) -> GlobalReport:
-    """Follows a pooled vector up to the first convolutions."""
+    """Follows a pooled vector up to the first convolutions, or names those inside of a normalisation."""
+    own = tuple(n.name for n in node.emits if n.op in CONVOLUTIONS)
+    if own:
+        return GlobalReport(node.node, node.op_type, own)
     gates: dict[str, None] = {}
     tensors, seen = list(node.outputs), set[str]()
     while tensors:

@@ -130,7 +130,9 @@ class Match:
 
     @property
     def is_convolution(self) -> bool:
-        return any(n.op in CONVOLUTIONS for n in self.emits)
+        """Whether it has products of weights to save: the gates of a normalisation are convolutions too, of 1x1 maps,
+        and count none."""
+        return self.macs != 0 and any(n.op in CONVOLUTIONS for n in self.emits)
 
 
 @dataclass(frozen=True)

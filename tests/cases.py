@@ -61,7 +61,11 @@ ACTIVATIONS = (
     activation("Softplus"),
     activation("Mish"),
     activation("Sign"),
+    activation("Log"),
+    activation("GeluTanh"),
+    activation("Square"),
 )
+POSITIVE = ("Sqrt", "Log")  # activations that are not defined below zero
 
 
 def conv(shape: tuple[int, ...], m: int, kernel: tuple[int, int] = (3, 3), group: int = 1, **kw: Any) -> Case:
@@ -152,6 +156,12 @@ def binary_const(
     return Case("BinaryConst", (shape,), {"op": op, "reverse": reverse, **(act or activation())}, ((c,),), **kw)
 
 
+def binary_map(op: str, shape: tuple[int, ...], c: int, act: dict[str, Any] | None = None, **kw: Any) -> Case:
+    """A constant with a row of `c` values for each site."""
+    attributes = {"op": op, "reverse": 0, **(act or activation())}
+    return Case("BinaryConst", (shape,), attributes, ((*shape[2:], c),), **kw)
+
+
 def layer_norm(shape: tuple[int, ...], epsilon: float = 1e-5, **kw: Any) -> Case:
     c = shape[1]
     return Case("LayerNormalization", (shape,), {"epsilon": epsilon}, ((c,), (c,)), **kw)
@@ -227,7 +237,11 @@ CASES: list[Case] = [
     conv(ROWS, 8, pads=PAD1, threshold=0.1, change="scatter", activation=activation("Relu")),
     conv(ROWS, 8, pads=PAD1, threshold=0.3, change="all"),
     conv(ROWS, 8, pads=PAD1, threshold=0.5, change="scatter", period=2),
-    *(conv(SMALL, 9, pads=PAD1, activation=a, change="scatter") for a in ACTIVATIONS if a["activation"] != "Sqrt"),
+    *(
+        conv(SMALL, 9, pads=PAD1, activation=a, change="scatter")
+        for a in ACTIVATIONS
+        if a["activation"] not in POSITIVE
+    ),
     separable_conv(ROWS, 24, pads=PAD1, inner=activation("Clip", 0.0, 6.0), change="scatter"),
     separable_conv(ROWS, 8, pads=PAD1, inner=activation("Relu"), change="scatter", threshold=0.1),
     separable_conv(ROWS, 8, pads=PAD1, strides=(2, 2), change="all", threshold=0.3, activation=activation("Silu")),
@@ -257,7 +271,7 @@ CASES: list[Case] = [
     conv_transpose(LARGE, 16, (4, 4), strides=(2, 2), pads=PAD1, change="box"),
     # Elementwise.
     *(
-        Case("Activation", (ROWS,), a, change="scatter", data="positive" if a["activation"] == "Sqrt" else "normal")
+        Case("Activation", (ROWS,), a, change="scatter", data="positive" if a["activation"] in POSITIVE else "normal")
         for a in ACTIVATIONS
         if a["activation"] != "None"
     ),
@@ -276,6 +290,9 @@ CASES: list[Case] = [
     *(binary_const(op, ROWS, 16, 0, change="scatter") for op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow")),
     *(binary_const(op, ROWS, 1, 1, change="box") for op in ("Sub", "Div", "Pow")),
     binary_const("Sub", WIDE, 40, 1, activation("Relu"), change="scatter", through="view"),
+    binary_map("Add", ROWS, 16, change="scatter"),
+    binary_map("Mul", WIDE, 1, activation("Relu"), through="view", change="box"),
+    binary_map("Add", (2, 16, 30, 41), 16, enter="channels_last", change="all"),
     # Views and copies of channels.
     Case("Concat", (ROWS, (1, 5, 12, 17)), change="scatter"),
     Case("Concat", (SMALL, SMALL, SMALL), change="pixel"),
@@ -354,6 +371,11 @@ CASES: list[Case] = [
     pad(ROWS, (0, 1, 0, 1), value=-1.5, change="box"),
     pad(ROWS, (3, 2, 1, 4), "reflect", change="scatter"),
     pad(ROWS, (3, 2, 1, 4), "edge", through="view", change="scatter"),
+    pad(ROWS, (3, 2, 1, 4), "wrap", through="view", change="scatter"),
+    pad(SMALL, (7, 6, 7, 0), "wrap", change="pixel"),
+    pad(ROWS, (-2, -1, -3, -4), change="box"),
+    pad(ROWS, (-2, 1, 0, -4), value=0.5, change="scatter"),
+    pad(ROWS, (-2, 3, 2, -4), "edge", change="scatter"),
     pad_like(ROWS, (15, 18), change="scatter"),
     pad_like(ROWS, (7, 20), 0.5, through="view", change="scatter"),
     pad_like(MAP, (11, 12), change="box"),

@@ -68,7 +68,11 @@ def activated(b: Builder, x: str, attributes: dict[str, Any]) -> str:
             return b.add("Mul", x, b.add("HardSigmoid", x, alpha=params[0], beta=params[1]))
         case "Silu":
             return b.add("Mul", x, b.add("Sigmoid", x))
-    return b.add(kind, x)  # Relu, Sigmoid, Tanh, Gelu, Abs, Neg, Exp, Sqrt, Erf, Softplus, Mish
+        case "Square":
+            return b.add("Mul", x, x)
+        case "GeluTanh":
+            return b.add("Gelu", x, approximate="tanh")
+    return b.add(kind, x)  # Relu, Sigmoid, Tanh, Gelu, Abs, Neg, Exp, Log, Sqrt, Erf, Softplus, Mish, Sign
 
 
 def _window(attributes: dict[str, Any], *more: str) -> dict[str, Any]:
@@ -102,7 +106,8 @@ def _binary(b: Builder, case: Case, inputs: list[str]) -> str:
 
 
 def _binary_const(b: Builder, case: Case, inputs: list[str]) -> str:
-    pair = [inputs[0], b.const(constants_of(case)[0].reshape(-1, 1, 1))]
+    c = constants_of(case)[0]
+    pair = [inputs[0], b.const(c.reshape(-1, 1, 1) if c.ndim == 1 else c.transpose(2, 0, 1))]
     if case.attributes["reverse"]:
         pair.reverse()
     return activated(b, b.add(case.attributes["op"], *pair), case.attributes)

@@ -10,9 +10,11 @@ import numpy as np
 from case import CHANGES, Case
 from cases import (
     ACTIVATIONS,
+    POSITIVE,
     activation,
     binary,
     binary_const,
+    binary_map,
     conv,
     conv_transpose,
     layer_norm,
@@ -63,7 +65,7 @@ def _window(draw: st.DrawFn, auto: bool = True, padded: bool = True) -> dict[str
 
 def _activation(draw: st.DrawFn) -> dict[str, Any]:
     """Behind a sum, where rounding must not decide: not Sign, which jumps at zero."""
-    return draw(st.sampled_from([a for a in ACTIVATIONS if a["activation"] not in ("Sqrt", "Exp", "Sign")]))
+    return draw(st.sampled_from([a for a in ACTIVATIONS if a["activation"] not in (*POSITIVE, "Exp", "Sign")]))
 
 
 def _conv(draw: st.DrawFn) -> Case:
@@ -122,6 +124,8 @@ def _binary(draw: st.DrawFn) -> Case:
 def _binary_const(draw: st.DrawFn) -> Case:
     shape = _shape(draw)
     op = draw(st.sampled_from(["Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"]))
+    if op in ("Add", "Sub", "Mul") and draw(st.booleans()):
+        return binary_map(op, shape, draw(st.sampled_from([1, shape[1]])), _activation(draw))
     return binary_const(op, shape, draw(st.sampled_from([1, shape[1]])), draw(st.integers(0, 1)), _activation(draw))
 
 
@@ -204,10 +208,10 @@ def _depth_to_space(draw: st.DrawFn) -> Case:
 
 
 def _pad(draw: st.DrawFn) -> Case:
-    mode = draw(st.sampled_from(["constant", "reflect", "edge"]))
-    return pad(
-        _shape(draw, 5), tuple(draw(st.integers(0, 4)) for _ in range(4)), mode, draw(st.sampled_from([0.0, 2.5]))
-    )
+    mode = draw(st.sampled_from(["constant", "reflect", "edge", "wrap"]))
+    least = -2 if mode in ("constant", "edge") else 0
+    pads = tuple(draw(st.integers(least, 4)) for _ in range(4))
+    return pad(_shape(draw, 5), pads, mode, draw(st.sampled_from([0.0, 2.5])))
 
 
 def _pad_like(draw: st.DrawFn) -> Case:

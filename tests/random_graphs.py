@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from models import Net
 from onnx import TensorProto, shape_inference
+from random_lines import random_line
 
 Choose = Callable[[Sequence[Any]], Any]
 MOST_FLOATS = 40_000  # of a map: graphs stay small
@@ -33,7 +34,7 @@ class Graph:
 
     def __init__(self, choose: Choose, seed: int) -> None:
         self.choose = choose
-        self.net = Net(opset=choose((14, 17, 18)), seed=seed)
+        self.net = Net(opset=choose((14, 17, 18, 19)), seed=seed)
         self.batch = choose((1, 1, 1, 2))
         c, h, w = choose((1, 3, 4)), choose((6, 9, 12, 16)), choose((7, 10, 12, 17))
         shape = [self.batch, c, h, w]
@@ -49,7 +50,21 @@ class Graph:
 
     def grow(self) -> None:
         kinds = [conv, conv, conv, depthwise, transposed, activation, activation, sum_of_two, constant, vector]
-        kinds += [squeeze_excite, concat, split, shuffle, pad, pool, pool, resize, to_depth, to_space, norm, softmax]
+        kinds += [
+            squeeze_excite,
+            concat,
+            split,
+            shuffle,
+            pad,
+            crop,
+            pool,
+            pool,
+            resize,
+            to_depth,
+            to_space,
+            norm,
+            softmax,
+        ]
         done = self.choose(kinds)(self)
         if done is not None and done.c * done.h * done.w <= MOST_FLOATS and min(done.h, done.w) > 0:
             self.maps.append(done)
@@ -103,6 +118,11 @@ def activation(g: Graph) -> Map | None:
         "Clip": lambda: add("Clip", x.name, const(0.0), const(6.0)),
         "silu": lambda: g.net.silu(x.name),
         "mish": lambda: add("Mul", x.name, add("Tanh", add("Softplus", x.name))),
+        "gelu with tanh": lambda: gelu_with_tanh(g, x.name),
+        "log": lambda: add("Log", add("Add", add("Abs", x.name), const(0.5))),
+        "square": lambda: add("Pow", add("Tanh", x.name), const(g.choose((2.0, 3.0)))),
+        "root": lambda: add("Pow", add("Sigmoid", x.name), const(g.choose((0.5, 1.5, -1.0)))),
+        "Selu": lambda: add("Selu", x.name),
         "hard": lambda: add("Mul", x.name, add("HardSigmoid", x.name, alpha=1 / 6, beta=0.5)),
         "gelu": lambda: add(
             "Mul",
@@ -117,6 +137,13 @@ def activation(g: Graph) -> Map | None:
     return Map(forms[kind]() if kind in forms else add(kind, x.name), x.c, x.h, x.w)
 
 
+def gelu_with_tanh(g: Graph, x: str) -> str:
+    add, const = g.net.add, g.net.const
+    cube = add("Mul", add("Pow", x, const(3.0)), const(0.044715))
+    tanh = add("Tanh", add("Mul", add("Add", x, cube), const((2 / np.pi) ** 0.5)))
+    return add("Mul", add("Mul", x, const(0.5)), add("Add", tanh, const(1.0)))
+
+
 def sum_of_two(g: Graph) -> Map | None:
     x = g.pick()
     same = [m for m in g.maps if (m.c, m.h, m.w) == (x.c, x.h, x.w)]
@@ -125,9 +152,10 @@ def sum_of_two(g: Graph) -> Map | None:
 
 
 def constant(g: Graph) -> Map | None:
-    """A scalar, or a value for each channel, on either side."""
+    """A scalar, a value for each channel, or a map where its size is known, on either side."""
     x = g.pick()
-    shape = g.choose(((), (1, x.c, 1, 1), (x.c, 1, 1)))
+    maps = [] if g.open else [(1, 1, x.h, x.w), (x.c, x.h, x.w)]
+    shape = g.choose(((), (1, x.c, 1, 1), (x.c, 1, 1), *maps))
     value = g.net.const(g.net.rng.uniform(0.5, 2.0, shape))
     op, pair = g.choose(("Add", "Mul", "Sub", "Div")), [x.name, value]
     if op in ("Add", "Mul", "Sub") and g.choose((False, True)):
@@ -184,12 +212,27 @@ def shuffle(g: Graph) -> Map | None:
 
 
 def pad(g: Graph) -> Map | None:
-    x, mode = g.pick(), g.choose(("constant", "reflect", "edge"))
+    x, mode = g.pick(), g.choose(("constant", "reflect", "edge", *(["wrap"] if g.net.opset >= 19 else [])))
     if min(x.h, x.w) < 3:
         return None
     top, left, bottom, right = (g.choose((0, 1, 2)) for _ in range(4))
     y = g.net.add("Pad", x.name, g.ints(0, 0, top, left, 0, 0, bottom, right), mode=mode)
     return Map(y, x.c, x.h + top + bottom, x.w + left + right)
+
+
+def crop(g: Graph) -> Map | None:
+    """A part of the map: a slice, or pads below zero."""
+    x = g.pick()
+    top, left, bottom, right = (g.choose((0, 1, 2)) for _ in range(4))
+    h, w = x.h - top - bottom, x.w - left - right
+    if min(h, w) < 1:
+        return None
+    if g.choose((True, False)):
+        y = g.net.add("Pad", x.name, g.ints(0, 0, -top, -left, 0, 0, -bottom, -right))
+    else:
+        ends = [-k if k else 2**31 - 1 for k in (bottom, right)]
+        y = g.net.add("Slice", x.name, g.ints(top, left), g.ints(*ends), g.ints(2, 3))
+    return Map(y, x.c, h, w)
 
 
 def pool(g: Graph) -> Map | None:
@@ -230,7 +273,15 @@ def to_space(g: Graph) -> Map | None:
 
 def norm(g: Graph) -> Map | None:
     x, rng = g.pick(), g.net.rng
-    if g.choose((True, True, False)):
+    kind = g.choose(("batch", "batch", "LRN", "instance", *(["groups"] if x.c % 2 == 0 else [])))
+    if kind == "groups":
+        parts = g.net.add("Reshape", x.name, g.ints(0, 2, -1))
+        parts = g.net.add("InstanceNormalization", parts, g.net.const([1, 1.5]), g.net.const([0, 0.1]), epsilon=0.01)
+        return Map(g.net.add("Reshape", parts, g.net.add("Shape", x.name)), x.c, x.h, x.w)
+    if kind == "instance":
+        vectors = (g.net.const(rng.uniform(0.5, 1.5, x.c)), g.net.const(rng.normal(0, 0.2, x.c)))
+        return Map(g.net.add("InstanceNormalization", x.name, *vectors, epsilon=0.01), x.c, x.h, x.w)
+    if kind == "batch":
         values = [
             rng.uniform(0.5, 1.5, x.c),
             rng.normal(0, 0.2, x.c),
@@ -251,6 +302,8 @@ def softmax(g: Graph) -> Map | None:
 
 def random_graph(choose: Choose, seed: int) -> tuple[onnx.ModelProto, tuple[int, int, int, int]]:
     """A model with at least one convolution, one to three outputs, and the shape of its input x."""
+    if choose((True, *[False] * 5)):
+        return random_line(choose, seed)
     g = Graph(choose, seed)
     first = conv(g)
     while first is None:

@@ -40,17 +40,17 @@ WHOLE: dict[str, tuple[dict[str, int], int, int]] = {
     "odd/mnist_cntk_op7.onnx": ({"Flatten": 1}, 1, 1),
     "odd/squeezenet_fp16_caffe2_op7.onnx": ({"Cast": 2}, 1, 1),
     "odd/fsrcnn_fp16_op11.onnx": ({"Cast": 2}, 1, 1),
+    "odd/mosaic_nc8_op9.onnx": ({}, 1, 1),
+    "odd/fns_candy_winml_op7.onnx": ({}, 1, 1),
     "odd/rvm_recurrent_tfjs.onnx.xz": ({"Identity": 4}, 5, 6),
 }
 # Models of which parts convert: dense operators stand between regions.
 PARTS = (
-    "odd/dtln_model_2_conv1d_op11.onnx",
     "odd/silero_vad_op15_ts.onnx",
     "models/face-binary.onnx",
     "models/ultraface-rfb-320.onnx",
     "models/xnor-resnet18-fp1.onnx.xz",
     "odd/fastestdet_op16.onnx",
-    "odd/mosaic_nc8_op9.onnx",
     "odd/nanodet_m_op11.onnx",
     "odd/ultraface_rfb320_op9.onnx",
 )
@@ -60,7 +60,7 @@ UNCHANGED = {
     "odd/yunet_n_320_qdq_int8_op13.onnx": "is quantised",
     "odd/yolov8n_dynint8_op22.onnx": "ConvInteger has no rrm operator",
     "odd/dtln_model_1_keras2onnx_op11.onnx": "has no convolution",
-    "odd/fns_candy_winml_op7.onnx": "of unknown rank",
+    "odd/dtln_model_2_conv1d_op11.onnx": "every map of its region is a single site",
 }
 
 

@@ -33,7 +33,7 @@ def check(subject: object) -> None:
     assert (*row[:5], row[7]) == SCRIPT.facts(subject), "run: python docs/coverage.py"
 
 
-@pytest.mark.parametrize("subject", [*SCRIPT.families(), *SCRIPT.toys()], ids=lambda s: s.name)
+@pytest.mark.parametrize("subject", [*SCRIPT.families(), *SCRIPT.exports(), *SCRIPT.toys()], ids=lambda s: s.name)
 def test_graphs_of_the_tests(subject: object) -> None:
     check(subject)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
-from decisions import accepted, decided, i64, size
+from decisions import accepted, decide, decided, i64, size
 from models import Net
 
 from rrm_onnx.errors import ConvertError
@@ -50,6 +51,7 @@ def test_conv_without_bias_gets_zeros() -> None:
         ({"strides": [2, 2], "auto_pad": "SAME_LOWER"}, (1, 1, 0, 0), (8, 8)),
         ({"strides": [2, 2], "output_shape": [8, 8]}, (1, 1, 0, 0), (8, 8)),
         ({"auto_pad": "VALID"}, (0, 0, 0, 0), (6, 6)),
+        ({"strides": [2, 2], "auto_pad": "VALID", "output_shape": [10, 8]}, (0, 1, 0, 0), (10, 8)),
     ],
 )
 def test_conv_transpose_pads(attrs: dict[str, Any], pads: tuple[int, ...], want: tuple[int, int]) -> None:
@@ -130,6 +132,104 @@ def test_concat_and_views() -> None:
     assert written == {"start": 1, "end": 3} and size(found) == (2, 16, 16)
     found, written = accepted(lambda n: n.add("Slice", n.input(), starts=[0], ends=[1], axes=[1], name="it"), 9)
     assert written == {"start": 0, "end": 1}
+
+
+OPEN = (1, 3, "h", "w")
+REST = 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "starts", "ends", "axes", "pads", "want"),
+    [
+        ((1, 3, 9, 8), [2], [-1], [2], (-2, 0, -1, 0), (6, 8)),
+        ((1, 3, 9, 8), [-3, 0], [99, 4], [2, -1], (-6, 0, 0, -4), (3, 4)),
+        ((1, 3, 9, 8), [0, 0, 0, 1], [REST, REST, REST, 7], None, (0, -1, 0, -1), (9, 6)),
+        (OPEN, [1, 0], [-1, -2], [2, 3], (-1, 0, -1, -2), (None, None)),
+        (OPEN, [3], [REST], [3], (0, -3, 0, 0), (None, None)),
+    ],
+)
+def test_slices_of_height_and_width_crop(
+    shape: tuple[Any, ...], starts: Any, ends: Any, axes: Any, pads: tuple[int, ...], want: tuple[Any, ...]
+) -> None:
+    found, written = accepted(
+        lambda n: n.add(
+            "Slice", n.input(shape=shape), i64(n, *starts), i64(n, *ends), *([i64(n, *axes)] if axes else []), name="it"
+        )
+    )
+    assert found.emits[0].op == "Pad" and written["pads"] == pads and size(found)[1:] == want
+
+
+@pytest.mark.parametrize(
+    ("transform", "mode", "given", "want"),
+    [
+        ("half_pixel_symmetric", "linear", {"scales": [1, 1, 2, 3]}, "half_pixel"),
+        ("half_pixel_symmetric", "linear", {"sizes": [1, 3, 7, 40]}, "half_pixel"),
+        ("half_pixel_symmetric", "linear", {"scales": [1, 1, 2, 1.3]}, None),
+        ("tf_half_pixel_for_nn", "nearest", {"scales": [1, 1, 2, 3]}, "asymmetric"),
+        ("tf_half_pixel_for_nn", "nearest", {"sizes": [1, 3, 32, 16]}, "asymmetric"),
+        ("tf_half_pixel_for_nn", "nearest", {"sizes": [1, 3, 24, 16]}, None),
+        ("tf_half_pixel_for_nn", "nearest", {"scales": [1, 1, 0.5, 1]}, None),
+        ("tf_half_pixel_for_nn", "linear", {"scales": [1, 1, 2, 2]}, None),
+    ],
+)
+def test_rare_places_of_resize(transform: str, mode: str, given: dict[str, Any], want: str | None) -> None:
+    """They are those of another mode for whole factors."""
+
+    def build(n: Net) -> str:
+        scales = n.const(given["scales"]) if "scales" in given else n.const([])
+        sizes = [i64(n, *given["sizes"])] if "sizes" in given else []
+        attrs = {"mode": mode, "coordinate_transformation_mode": transform, "nearest_mode": "floor"}
+        return n.add("Resize", n.input(), n.const([]), scales, *sizes, name="it", **attrs)
+
+    found = decide(build, 11)
+    assert isinstance(found, Refusal) if want is None else isinstance(found, Match)
+    if isinstance(found, Match):
+        assert found.emits[0].attributes["coordinate_transformation_mode"] == want
+    else:
+        assert found.code == "mode" and "not whole" in found.reason
+
+
+def test_bounds_that_are_the_same_for_all_sizes() -> None:
+    """Half of the channels, computed from the shape; half of the height is another for each size."""
+
+    def build(axis: int) -> Callable[[Net], str]:
+        def part(n: Net) -> str:
+            size = n.add("Gather", n.add("Shape", n.input(shape=(1, 6, "h", "w"))), i64(n, axis))
+            return n.add("Slice", "x", i64(n, 0), n.add("Div", size, i64(n, 2)), i64(n, axis), name="it")
+
+        return part
+
+    found, written = accepted(build(1))
+    assert written == {"start": 0, "end": 3} and size(found) == (3, None, None)
+    other = decide(build(2))
+    assert isinstance(other, Refusal) and other.code == "parameter-not-constant"
+
+
+@pytest.mark.parametrize(
+    ("shape", "constant", "want"),
+    [
+        ((1, 3, 5, 4), (1, 3, 5, 4), (5, 4, 3)),
+        (("n", 3, 5, 4), (5, 4), (5, 4, 1)),
+        ((1, 3, 1, 1), (3, 1, 1), (3,)),
+        ((1, 3, 5, 4), (3, 5, 1), None),
+        ((1, 1, 5, 4), (3, 5, 4), None),
+        ((1, 3, "h", 4), (3, 5, 4), None),
+        ((1, 3, 1, 1), (3, 5, 4), None),
+    ],
+)
+def test_constant_maps(shape: Any, constant: tuple[int, ...], want: tuple[int, ...] | None) -> None:
+    """Of the same size, which is known; what would widen the map stays dense."""
+    values = np.arange(np.prod(constant)).reshape(constant)
+    found = decide(lambda n: n.add("Add", n.input(shape=shape), n.const(values), name="it"))
+    if want is None:
+        assert isinstance(found, Refusal) and found.code == "broadcast"
+    else:
+        assert isinstance(found, Match) and found.emits[0].constants[0].values.shape == want
+
+
+def test_a_slice_of_nothing_is_a_view() -> None:
+    found, written = accepted(lambda n: n.add("Slice", n.input(), i64(n, 0), i64(n, REST), i64(n, 2), name="it"))
+    assert found.emits[0].op == "Slice" and written == {"start": 0, "end": 3}
 
 
 @pytest.mark.parametrize(

@@ -109,5 +109,49 @@ def test_gelu(build: Callable[[Net, str, str], str], divide: bool) -> None:
     assert same_function(between(gelu)) == {"Conv": 2, "Gelu": 1}
 
 
+CURVES: dict[str, Callable[[Net, str], str]] = {  # sqrt(2 / pi) * (x + 0.044715 x^3)
+    "Pow": lambda n, x: n.add(
+        "Mul", n.const(0.79788456), n.add("Add", x, n.add("Mul", n.const(0.044715), n.add("Pow", x, n.const(3.0))))
+    ),
+    "products": lambda n, x: n.add(
+        "Mul",
+        n.add("Add", n.add("Mul", n.add("Mul", x, n.add("Mul", x, x)), n.const(0.044715)), x),
+        n.const(0.79788456),
+    ),
+    "x taken out": lambda n, x: n.add(
+        "Mul",
+        n.add("Mul", x, n.const(0.79788456)),
+        n.add("Add", n.const(1.0), n.add("Mul", n.add("Mul", x, x), n.const(0.044715))),
+    ),
+}
+
+
+@pytest.mark.parametrize("build", GELU)
+@pytest.mark.parametrize("curve", CURVES)
+def test_gelu_with_tanh(build: Callable[[Net, str, str], str], curve: str) -> None:
+    model = between(lambda n, x: build(n, x, n.add("Tanh", CURVES[curve](n, x))))
+    assert same_function(model) == {"Conv": 2, "Gelu": 1}
+
+
+@pytest.mark.parametrize("factor", [0.05, 0.0])
+def test_another_curve_is_no_gelu(factor: float) -> None:
+    def nearly(n: Net, x: str) -> str:
+        cube = n.add("Mul", n.add("Pow", x, n.const(3.0)), n.const(factor))
+        tanh = n.add("Tanh", n.add("Mul", n.const(0.79788456), n.add("Add", x, cube)))
+        return GELU[0](n, x, tanh)
+
+    assert same_function(between(nearly))["Gelu"] == 0
+
+
+def test_mish() -> None:
+    ops = same_function(between(lambda n, x: n.add("Mul", n.add("Tanh", n.add("Softplus", x)), x)))
+    assert ops == {"Conv": 2, "Mish": 1}
+
+
+def test_gate_of_another_tensor_is_no_mish() -> None:
+    ops = same_function(between(lambda n, x: n.add("Mul", n.add("Tanh", n.add("Softplus", n.add("Abs", x))), x)))
+    assert ops["Mish"] == 0 and ops["Mul"] == 1
+
+
 def test_clips_merge() -> None:
     assert same_function(between(relu6_min_max)) == {"Conv": 2, "Clip": 1}

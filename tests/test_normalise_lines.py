@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 import pytest
@@ -98,6 +100,114 @@ def test_a_squeeze_of_another_axis_stays() -> None:
     x = net.add("Unsqueeze", net.add("Relu", line(net, x, 8, 8)), net.const([3], int))
     net.output(net.conv(x, 4, 8, out="y"))
     assert pairs(same_function(net.model())) == (2, 2)
+
+
+INT = np.int64
+
+
+def axes(n: Net, opset: int, *values: int) -> tuple[list[str], dict[str, Any]]:
+    """Axes of a reduction: an input from opset 18 on."""
+    return ([n.const(values, INT)], {}) if opset >= 18 else ([], {"axes": list(values)})
+
+
+def mean(n: Net, x: str, op: str, axis: int, keepdims: int = 1) -> str:
+    more, attrs = axes(n, n.opset, axis)
+    return n.add(op, x, *more, keepdims=keepdims, **attrs)
+
+
+def upsampled(n: Net, x: str) -> str:
+    if n.opset < 9:
+        return n.add("Upsample", x, scales=[1.0, 1.0, 2.0], mode="nearest")
+    return n.add("Upsample" if n.opset == 9 else "Resize", x, n.const([1, 1, 2]), mode="nearest")
+
+
+def part(n: Net, x: str, starts: list[int], ends: list[int], along: list[int] | None = None) -> str:
+    if n.opset < 10:
+        return n.add("Slice", x, starts=starts, ends=ends, **({"axes": along} if along else {}))
+    return n.add("Slice", x, *(n.const(v, INT) for v in (starts, ends, along) if v))
+
+
+STEPS: dict[str, tuple[int, Callable[[Net, str], str], str]] = {  # opset, the step, what it is on maps
+    "slice": (13, lambda n, x: part(n, x, [1], [-2], [2]), "Slice"),
+    "slice, negative axis": (13, lambda n, x: part(n, x, [2], [7], [-2]), "Slice"),
+    "slice without axes": (13, lambda n, x: part(n, x, [0, 1, 2], [1, 7, 12]), "Slice"),
+    "slice by attributes": (9, lambda n, x: part(n, x, [0, 1, 2], [1, 7, 12]), "Slice"),
+    "slice with steps": (
+        13,
+        lambda n, x: n.add("Slice", x, *(n.const([v], INT) for v in (0, 14, 2, 2))),
+        "Slice",
+    ),
+    "mean over the length": (13, lambda n, x: n.add("Mul", x, mean(n, x, "ReduceMean", 2)), "GlobalAveragePool"),
+    "maximum, opset 18": (18, lambda n, x: n.add("Add", mean(n, x, "ReduceMax", -1), x), "GlobalMaxPool"),
+    "mean over channels": (13, lambda n, x: n.add("Sub", x, mean(n, x, "ReduceMean", 1)), "ReduceMean"),
+    "softmax": (13, lambda n, x: n.add("Softmax", x, axis=-2), "Softmax"),
+    "upsample": (8, upsampled, "Upsample"),
+    "upsample, opset 9": (9, upsampled, "Upsample"),
+    "resize, opset 10": (10, upsampled, "Resize"),
+    "resize by scales": (
+        13,
+        lambda n, x: n.add("Resize", x, "", n.const([1, 1, 1.5]), mode="linear"),
+        "Resize",
+    ),
+    "resize by sizes": (13, lambda n, x: n.add("Resize", x, "", "", n.const([1, 8, 20], INT)), "Resize"),
+    "resize by axes": (
+        18,
+        lambda n, x: n.add("Resize", x, "", n.const([2.0]), axes=[2], mode="linear"),
+        "Resize",
+    ),
+    "shuffle": (13, lambda n, x: n.add("Gather", x, n.const([3, 0, 1, 2, 7, 6, 5, 4], INT), axis=1), "Gather"),
+    "pad by axes": (
+        18,
+        lambda n, x: n.add("Pad", x, n.const([1, 2], INT), "", n.const([-1], INT), mode="reflect"),
+        "Pad",
+    ),
+    "instance": (
+        13,
+        lambda n, x: n.add("InstanceNormalization", x, n.const(np.ones(8)), n.const(np.zeros(8))),
+        "InstanceNormalization",
+    ),
+    "Selu": (13, lambda n, x: n.add("Selu", x), "Elu"),
+    "global maximum": (13, lambda n, x: n.add("Add", n.add("GlobalMaxPool", x), x), "GlobalMaxPool"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_steps_of_a_chain(step: str) -> None:
+    """The whole chain is lifted, the operator among it."""
+    opset, build, op = STEPS[step]
+    net = Net(opset)
+    x = build(net, line(net, net.input(shape=(1, 3, 14)), 8, 3, pads=[1, 1]))
+    net.output(net.add("Relu", x, out="y"))
+    found = same_function(net.model())
+    assert pairs(found) == (1, 1) and found[op] == 1
+
+
+def test_a_mean_that_drops_the_length_leaves_as_a_vector() -> None:
+    net = Net()
+    x = line(net, net.input(shape=("n", 3, "l")), 8, 3)
+    net.output(mean(net, x, "ReduceMean", -1, keepdims=0))
+    found = same_function(net.model())
+    assert found == {"Unsqueeze": 1, "Conv": 1, "GlobalAveragePool": 1, "Squeeze": 2}
+
+
+OTHERS: dict[str, tuple[int, Callable[[Net, str], str]]] = {
+    "softmax over the length": (13, lambda n, x: n.add("Softmax", x, axis=-1)),
+    "softmax of old": (11, lambda n, x: n.add("Softmax", x, axis=1)),
+    "mean over both": (13, lambda n, x: n.add("ReduceMean", x, axes=[1, 2])),
+    "gather in time": (13, lambda n, x: n.add("Gather", x, n.const([0, 2], INT), axis=2)),
+}
+
+
+@pytest.mark.parametrize("step", OTHERS)
+def test_steps_that_stay(step: str) -> None:
+    opset, build = OTHERS[step]
+    net = Net(opset)
+    x = build(net, line(net, net.input(shape=(1, 3, 14)), 8, 3, pads=[1, 1]))
+    net.output(net.add("Relu", x, out="y"))
+    model = net.model()
+    same_function(model)
+    graph = rrm_onnx.normalise.normalise(load(model)).graph
+    assert len(next(n for n in graph.nodes if n.op == model.graph.node[1].op_type).inputs[0].shape) == 3
 
 
 def rankless() -> Net:

@@ -202,3 +202,39 @@ def test_flattened_maps_that_others_read_too_stay_as_they_are() -> None:
     net.output(net.add("Transpose", flat, perm=[0, 2, 1], out="y"))
     net.output("flat")
     assert same_function(net.model())["Transpose"] == 1
+
+
+NHWC = [0, 2, 3, 1]
+TURNED = {
+    "pad": lambda n, x: n.add("Pad", x, n.const([0, 1, 2, 0, 0, 3, 4, 0], np.int64), n.const(0.5)),
+    "pad by axes": lambda n, x: n.add("Pad", x, n.const([1, 2, 3, 4], np.int64), "", n.const([1, -2], np.int64)),
+    "slice": lambda n, x: n.add("Slice", x, *(n.const(v, np.int64) for v in ([1, 2], [9, -3], [2, 1]))),
+    "slice of channels": lambda n, x: n.add("Slice", x, *(n.const([v], np.int64) for v in (2, 6, -1))),
+    "slice without axes": lambda n, x: n.add("Slice", x, *(n.const(v, np.int64) for v in ([0, 1, 2], [1, 9, 8]))),
+}
+
+
+@pytest.mark.parametrize("form", TURNED)
+@pytest.mark.parametrize("down", [True, False])
+def test_pads_and_slices_pass_transposes(form: str, down: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the NHWC side of the network to the other, whichever side of them it stands on."""
+    monkeypatch.setattr(rrm_onnx.normalise, "fold", lambda model: model)
+    net = Net(18)
+    if down:
+        t = TURNED[form](net, net.add("Transpose", net.conv(net.input(), 8), perm=NHWC))
+        net.output(t)
+    else:
+        t = net.add("Transpose", TURNED[form](net, net.input(shape=(1, 16, 16, 8))), perm=[0, 3, 1, 2])
+        w = net.const(net.rng.normal(0, 0.3, (4, 4 if form == "slice of channels" else 8, 3, 3)))
+        net.output(net.add("Conv", t, w, pads=[1] * 4))
+    model = net.model()
+    assert same_function(model)["Transpose"] == 1
+    ops = [n.op for n in normalise(load(model)).graph.nodes]
+    assert ops == (["Conv", ops[1], "Transpose"] if down else ["Transpose", ops[1], "Conv"])
+
+
+def test_computed_pads_stay() -> None:
+    net = Net(18)
+    pads = net.input("p", (8,), TensorProto.INT64)
+    net.output(net.add("Pad", net.add("Transpose", net.conv(net.input(), 8), perm=NHWC), pads))
+    assert [n.op for n in normalise(load(net.model())).graph.nodes] == ["Conv", "Transpose", "Pad"]

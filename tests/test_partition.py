@@ -80,6 +80,15 @@ def test_skip_connection_joins() -> None:
     assert found.regions[0].enters == ("x", "t1") and "t0" in found.regions[0].exits
 
 
+@pytest.mark.parametrize(("m", "size", "inside"), [(256, 1, False), (1024, 1, True), (256, 3, True)])
+def test_few_products_of_single_sites(m: int, size: int, inside: bool) -> None:
+    """All of them or none: too little is saved where nothing changes, and as little lost where something does."""
+    net = Net()
+    net.output(net.conv(net.conv(net.input(shape=(1, 512, size, size)), m, 512, 1, name="a"), m, m, 1, name="b"))
+    found = plan(net.model())
+    assert codes(found) == ({} if inside else {"a": "region-sites", "b": "region-sites"})
+
+
 def test_region_without_convolution() -> None:
     net = Net()
     t = net.add("Relu", net.add("MaxPool", net.input(), kernel_shape=[2, 2], name="pool"), name="relu")

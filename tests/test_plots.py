@@ -55,6 +55,23 @@ def test_pairs_stand_beside_what_the_ideal_allows(tmp_path):
     assert line.get_segments()[0][0][1] == pytest.approx(1.25)
 
 
+def test_what_bounds_a_pair_and_where_its_time_goes(tmp_path):
+    roofline = {"compute_ms": 2.0, "memory_ms": 1.0, "ms": 2.5, "reached": 0.5}
+    spent = dict.fromkeys(("tickets", "track", "pointers", "gemm", "kernel", "epilogue", "gate", "copy", "wait"), 1.0)
+    spent |= {"gemm": 8.0, "outside": 3.0, "swept": 7.0}
+    rows = [pair("street", 0.0, 0.8), pair("street", 0.02, 2.0, roofline=roofline, phases=spent)]
+    path = tmp_path / "some.json"
+    path.write_text(json.dumps({"machine": MACHINE, "rows": rows}))
+    figures = plots.pictures(path)
+    assert list(figures) == ["", "-roofline", "-phases"]
+    bars = [p.get_width() for p in figures["-roofline"].axes[0].patches]
+    assert bars == [5.0, 2.0, 1.0] and "50 %" in texts(figures["-roofline"])
+    shares = [p.get_width() for p in figures["-phases"].axes[0].patches]
+    assert len(shares) == 10 and sum(shares) == pytest.approx(100) and max(shares) == pytest.approx(100 * 8 / 19)
+    shown = texts(figures["-phases"])
+    assert "street, tolerance 0.02" in shown and "gemm" in shown and "exact" not in shown
+
+
 def test_without_the_ideal_the_share_that_was_done_counts(tmp_path):
     figure = make(tmp_path, [pair("street", 0.02, 4.0), pair("still", 0.0, 30.0, macs_share=0.0)])
     assert heights(figure) == [4.0, 2.0, 30.0, 20.0]

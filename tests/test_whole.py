@@ -102,9 +102,19 @@ def rank_widened_by_a_constant() -> tuple[onnx.ModelProto, Feed]:
     return net.model(), {"x": picture(16, 16, 3)}
 
 
+def transposed_further_than_the_kernel_reaches() -> tuple[onnx.ModelProto, Feed]:
+    """output_shape asks for a last row and column that no window reaches: the bias stands there."""
+    net = Net()
+    w, b = net.const(net.rng.normal(0, 0.1, (32, 32, 3, 3))), net.const(net.rng.normal(0, 1, 32))
+    a = net.add("ConvTranspose", net.conv(net.input(), 32), w, b, strides=[2, 2], output_shape=[34, 34])
+    net.output(net.conv(a, 32, 32, out="y"))
+    return net.model(), {"x": picture(1, 3, 16, 16)}
+
+
 BUILDERS: list[Callable[[], tuple[onnx.ModelProto, Feed]]] = [
     *(shared_weight, foreign_bias, column_attention, batch_against_one, odd_downsampling, whole_number_maximum),
     *(branch_that_reads_a_map, both_layouts, rank_widened_by_a_constant),
+    transposed_further_than_the_kernel_reaches,
 ]
 
 

@@ -193,6 +193,8 @@ void Activate(float* x, int32_t sites, int32_t c, const Activation& act) {
       return Apply(x, n, [](Vec v) { return Tanh(v); });
     case Act::kGelu:
       return Apply(x, n, [](Vec v) { return Gelu(v); });
+    case Act::kGeluTanh:
+      return Apply(x, n, [](Vec v) { return GeluTanh(v); });
     case Act::kElu:
       return Apply(x, n, [=](Vec v) { return Select(Less(v, zero), Mul(a, ExpMinus1(Min(v, zero))), v); });
     case Act::kAbs:
@@ -201,6 +203,10 @@ void Activate(float* x, int32_t sites, int32_t c, const Activation& act) {
       return Apply(x, n, [](Vec v) { return Neg(v); });
     case Act::kExp:
       return Apply(x, n, [](Vec v) { return Exp(v); });
+    case Act::kSquare:
+      return Apply(x, n, [](Vec v) { return Mul(v, v); });
+    case Act::kLog:
+      return Apply(x, n, [](Vec v) { return Log(v); });
     case Act::kSqrt:
       return Apply(x, n, [](Vec v) { return Sqrt(v); });
     case Act::kErf:

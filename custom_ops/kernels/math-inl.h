@@ -6,14 +6,14 @@ namespace rrm {
 namespace RRM_LEVEL {
 namespace {
 
+inline Vec SetBits(int32_t bits) {
+  float x;
+  __builtin_memcpy(&x, &bits, sizeof(x));
+  return Set(x);
+}
 inline Vec SignBit() { return Set(-0.0f); }
 inline Vec Neg(Vec x) { return Xor(x, SignBit()); }
-inline Vec Abs(Vec x) {
-  const int32_t bits = 0x7fffffff;
-  float mask;
-  __builtin_memcpy(&mask, &bits, sizeof(mask));
-  return And(x, Set(mask));
-}
+inline Vec Abs(Vec x) { return And(x, SetBits(0x7fffffff)); }
 // x where x is NaN, else y.
 inline Vec KeepNan(Vec x, Vec y) { return Select(NotLessEqual(x, Set(__builtin_inff())), x, y); }
 
@@ -72,6 +72,29 @@ inline Vec Exp(Vec x) {
   y = Select(Less(hi, x), Set(__builtin_inff()), y);
   y = Select(Less(x, lo), Zero(), y);
   return KeepNan(x, y);
+}
+
+// x = 2^n m, sqrt(1/2) <= m < sqrt 2; f = m - 1, exact. log m = 2 atanh(s) = f - s (f - 2 s^2 P(s^2)), s = f / (2 + f):
+// in the last form what rounding does to s counts a sixth at most. |error| of P 1.1e-9 relative to atanh(s).
+// Denormals count as zero, as they do for the rest of a converted model: -inf. NaN below zero.
+inline Vec Log(Vec x) {
+  const Vec low = Set(0.707106769f);
+  const Vec t = AddBits(x, SetBits(0x3f800000 - 0x3f3504f3));  // carries into the exponent from sqrt(1/2) on
+  const Vec n = Sub(Or(ShiftFromExponent(t), Set(8388608.0f)), Set(8388608.0f + 127.0f));
+  const Vec f = Sub(AddBits(And(t, SetBits(0x007fffff)), low), Set(1.0f));
+  const Vec s = Div(f, Add(f, Set(2.0f)));
+  const Vec z = Mul(s, s);
+  Vec p = Set(0.14948915f);
+  p = Fma(p, z, Set(0.19988324f));
+  p = Fma(p, z, Set(0.3333339f));
+  const Vec rest = Sub(Mul(Add(z, z), p), f);
+  // ln2 in the two pieces of SplitExp
+  const Vec m = Add(Fma(s, rest, Mul(n, Set(-2.12194440e-4f))), f);
+  Vec y = Fma(n, Set(0.693359375f), m);
+  y = Select(Less(Set(3.402823466e38f), x), x, y);
+  y = Select(Less(x, Set(1.17549435e-38f)), Set(-__builtin_inff()), y);
+  y = Select(Less(Set(-1.17549435e-38f), x), y, Set(__builtin_nanf("")));
+  return y;
 }
 
 inline Vec Sigmoid(Vec x) {
@@ -141,6 +164,12 @@ inline Vec Mish(Vec x) {
 }
 
 inline Vec Silu(Vec x) { return Mul(AtLeast(-87.0f, x), Sigmoid(x)); }
+
+// 0.5 x (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2 / pi) (x + 0.044715 x^3).
+inline Vec GeluTanh(Vec x) {
+  const Vec u = Mul(x, Fma(Mul(x, x), Set(0.071354814f), Set(1.59576912f)));
+  return Mul(AtLeast(-87.0f, x), Sigmoid(u));
+}
 
 inline Vec Gelu(Vec x) {
   const Vec half = Mul(Set(0.5f), AtLeast(-87.0f, x));

@@ -181,6 +181,8 @@ double ActivateOne(double x, const Activation& act, int channel) {
       return tanh(x);
     case Act::kGelu:
       return 0.5 * x * (1.0 + erf(x / sqrt(2.0)));
+    case Act::kGeluTanh:
+      return 0.5 * x * (1.0 + tanh(sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
     case Act::kElu:
       return x < 0.0 ? a * expm1(x) : x;
     case Act::kAbs:
@@ -189,6 +191,10 @@ double ActivateOne(double x, const Activation& act, int channel) {
       return -x;
     case Act::kExp:
       return exp(x);
+    case Act::kSquare:
+      return x * x;
+    case Act::kLog:
+      return log(x);
     case Act::kSqrt:
       return sqrt(x);
     case Act::kErf:

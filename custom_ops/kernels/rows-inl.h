@@ -13,14 +13,6 @@ constexpr int kNarrow = 2 * kLanes;
 // stores are done has them behind it by then.
 constexpr int kNarrowSites = 4 * kLanes;
 
-// The C library's logarithm, lane by lane: a row has one.
-inline Vec Log(Vec x) {
-  float lanes[kLanes];
-  Store(lanes, x);
-  for (int i = 0; i < kLanes; ++i) lanes[i] = __builtin_logf(lanes[i]);
-  return Load(lanes);
-}
-
 // kLanes sites at the planes' vector p, planes kNarrowSites apart, in place.
 template <bool kLog>
 inline void SoftmaxLanes(float* p, int c) {

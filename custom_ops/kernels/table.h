@@ -38,6 +38,9 @@ enum class Act : int32_t {
   kSoftplus,
   kMish,
   kSign,
+  kLog,
+  kGeluTanh,
+  kSquare,
 };
 
 // a, b: the parameters in the order of the operator's activation_params. slopes: PRelu only, one per channel.

@@ -69,6 +69,7 @@ inline Vec AddBits(Vec a, Vec b) {
   return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
 }
 inline Vec ShiftToExponent(Vec a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23)); }
+inline Vec ShiftFromExponent(Vec a) { return _mm256_castsi256_ps(_mm256_srli_epi32(_mm256_castps_si256(a), 23)); }
 
 inline Mask Less(Vec a, Vec b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 inline Mask NotLessEqual(Vec a, Vec b) { return _mm256_cmp_ps(a, b, _CMP_NLE_UQ); }

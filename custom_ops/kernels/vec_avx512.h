@@ -64,6 +64,7 @@ inline Vec AddBits(Vec a, Vec b) {
   return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
 }
 inline Vec ShiftToExponent(Vec a) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23)); }
+inline Vec ShiftFromExponent(Vec a) { return _mm512_castsi512_ps(_mm512_srli_epi32(_mm512_castps_si512(a), 23)); }
 
 inline Mask Less(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 inline Mask NotLessEqual(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLE_UQ); }

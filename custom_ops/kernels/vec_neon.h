@@ -60,6 +60,7 @@ inline Vec Or(Vec a, Vec b) { return AsFloats(vorrq_u32(AsBits(a), AsBits(b))); 
 inline Vec Xor(Vec a, Vec b) { return AsFloats(veorq_u32(AsBits(a), AsBits(b))); }
 inline Vec AddBits(Vec a, Vec b) { return AsFloats(vaddq_u32(AsBits(a), AsBits(b))); }
 inline Vec ShiftToExponent(Vec a) { return AsFloats(vshlq_n_u32(AsBits(a), 23)); }
+inline Vec ShiftFromExponent(Vec a) { return AsFloats(vshrq_n_u32(AsBits(a), 23)); }
 
 inline Mask Less(Vec a, Vec b) { return vcltq_f32(a, b); }
 inline Mask NotLessEqual(Vec a, Vec b) { return vmvnq_u32(vcleq_f32(a, b)); }

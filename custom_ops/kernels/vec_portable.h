@@ -79,6 +79,10 @@ inline Vec ShiftToExponent(Vec a) {
   typedef uint32_t Unsigned __attribute__((vector_size(16)));
   return reinterpret_cast<Vec>(reinterpret_cast<Unsigned>(a) << 23);
 }
+inline Vec ShiftFromExponent(Vec a) {
+  typedef uint32_t Unsigned __attribute__((vector_size(16)));
+  return reinterpret_cast<Vec>(reinterpret_cast<Unsigned>(a) >> 23);
+}
 
 inline Mask Less(Vec a, Vec b) { return a < b; }
 inline Mask NotLessEqual(Vec a, Vec b) { return ~(a <= b); }

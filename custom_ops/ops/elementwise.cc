@@ -1,5 +1,5 @@
-// Binary operators of two maps (Binary) and of a map and a constant (BinaryConst). Either map may be one site
-// (a pooled vector, broadcast over sites) or one channel (an attention map, broadcast over channels).
+// Binary operators of two maps (Binary) and of a map and a constant (BinaryConst), which may be a map. Either map may
+// be one site (a pooled vector, broadcast over sites) or one channel (an attention map, broadcast over channels).
 #include <algorithm>
 #include <array>
 #include <string_view>
@@ -84,14 +84,19 @@ class BinaryConst final : public SiteNode {
         reverse_(attributes.integer("reverse") != 0) {
     read_activation(attributes);
     const Dense c = attributes.constant(1);
-    if (c.dtype != Dtype::kFloat || c.count() < 1) fail("its constant is not a float32 vector");
+    const bool is_map = c.shape.size() == 3;
+    if (c.dtype != Dtype::kFloat || c.count() < 1) fail("its constant is not a float32 vector or map");
     constant_.assign(c.as<float>(), c.as<float>() + c.count());
+    channels_ = static_cast<int32_t>(is_map ? c.shape[2] : c.count());
+    if (is_map) height_ = static_cast<int32_t>(c.shape[0]), width_ = static_cast<int32_t>(c.shape[1]);
   }
 
  protected:
   MapShape out_shape(std::span<const MapInput> in) const override {
-    const int32_t n = static_cast<int32_t>(constant_.size());
+    const int32_t n = channels_;
     if (n != 1 && in[0].channels != 1 && n != in[0].channels) fail("its constant has another number of channels");
+    const bool fits = height_ == 0 || (height_ == in[0].height && width_ == in[0].width);
+    if (!fits) fail("its constant has another height or width");
     return {in[0].height, in[0].width, std::max(in[0].channels, n)};
   }
 
@@ -102,8 +107,10 @@ class BinaryConst final : public SiteNode {
 
   void rows(std::span<const MapInput> in, const MapShape& shape, const SiteState&, const Block& block, Scratch& scratch,
             float* out) const override {
-    const Side c{constant_.data(), 0, static_cast<int32_t>(constant_.size()) == shape.channels};
     for (const Run& r : block.runs) {
+      const int64_t site = static_cast<int64_t>(r.y) * shape.width + r.x;
+      const int32_t stride = height_ == 0 ? 0 : channels_;
+      const Side c{constant_.data() + site * stride, stride, channels_ == shape.channels};
       const Side x = side_of(in[0], r, shape, scratch.temp);
       const Side &a = reverse_ ? c : x, &b = reverse_ ? x : c;
       const BinaryArgs args{op_,    a.rows, a.stride,       a.wide, b.rows,        b.stride,
@@ -116,7 +123,8 @@ class BinaryConst final : public SiteNode {
  private:
   const BinaryOp op_;
   const bool reverse_;
-  std::vector<float> constant_;
+  std::vector<float> constant_;  // one value, one a channel, or rows for height_ * width_ sites
+  int32_t channels_ = 1, height_ = 0, width_ = 0;
 };
 
 }  // namespace

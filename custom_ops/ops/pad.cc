@@ -1,4 +1,5 @@
-// Pad over space: constant, reflect, edge. PadLike centres a map in the size of a second one, which may crop it.
+// Pad over space: constant, reflect, edge, wrap; negative pads crop. PadLike centres a map in the size of a second one,
+// which may crop it.
 #include <algorithm>
 
 #include "ops/factories.h"
@@ -74,6 +75,7 @@ class Pad final : public SiteNode {
   int32_t source(int32_t i, int32_t size) const {
     if (i >= 0 && i < size) return i;
     if (mode_ == "edge") return std::clamp(i, 0, size - 1);
+    if (mode_ == "wrap") return (i % size + size) % size;
     if (mode_ == "reflect") return i < 0 ? -i : 2 * (size - 1) - i;
     return -1;
   }

@@ -47,6 +47,9 @@ constexpr std::array kActivations = {
     Name{"Softplus", Act::kSoftplus},
     Name{"Mish", Act::kMish},
     Name{"Sign", Act::kSign},
+    Name{"Log", Act::kLog},
+    Name{"GeluTanh", Act::kGeluTanh},
+    Name{"Square", Act::kSquare},
 };
 
 // Cuts runs into blocks of at most `limit` sites; `runs` grows where a run is cut.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -17,6 +17,7 @@ from rrm_onnx.errors import CalibrationError
 from rrm_onnx.yardstick import Array
 
 FEWEST = 12  # frames of a clip: less than that says nothing about what is not seen
+SHAKEN, SHIFTS, FARTHEST = 4, 3, 3  # frames that are moved, how often each, by how many pixels at most
 FIT = 2 / 3  # of a clip's frames; what is behind them checks
 
 
@@ -33,13 +34,15 @@ class Stretch:
 
 class Recording:
     """Frames as feeds and the original's answers, by number; `fit` and `check`: the stretches to search and to check
-    on. A context manager: the files go when it ends."""
+    on; `shaken`: frames of `fit` moved by a few pixels, so that everything in them changes (none where no input is a
+    picture). A context manager: the files go when it ends."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="rrm-calibrate-")
         self._arrays: list[tuple[list[str], int]] = []  # of each frame: input names, number of outputs
         self.fit: list[Stretch] = []
         self.check: list[Stretch] = []
+        self.shaken: list[Stretch] = []
         self.dense_ms = 0.0  # a frame, by the median
         self.changes: list[float] = []  # of each frame's input against the one before: RMS over the RMS of the input
 
@@ -131,11 +134,39 @@ def record(
             recording.close_clip(first)
         if not recording.fit:
             raise CalibrationError("there are no frames", hint="give a clip, or an iterable that is not used up")
+        first = len(recording)
+        for feed in shaken(recording):
+            recording.changes.append(0.0)
+            recording.add(feed, yardstick.run(session, names, feed))
+        if len(recording) > first:
+            recording.shaken.append(Stretch(first, len(recording)))
     except BaseException:
         recording.__exit__(None, None, None)
         raise
     recording.dense_ms = 1e3 * float(np.median(seconds[1:]))
     return recording
+
+
+def shaken(recording: Recording) -> Iterator[dict[str, Array]]:
+    """SHAKEN frames of `fit`, some after each other, each moved SHIFTS times."""
+    rng = np.random.default_rng(0)
+    frames = [t for s in recording.fit for t in range(s.first, s.end)]
+    for t in np.linspace(0, len(frames) - 1, SHAKEN).astype(int):
+        feed = recording.feed(frames[t])
+        pictures = {name for name, x in feed.items() if x.ndim == 4}
+        if not pictures:
+            return
+        for _ in range(SHIFTS):
+            by = rng.integers(1, FARTHEST + 1, 2) * rng.choice([-1, 1], 2)
+            yield {name: shifted(x, *by) if name in pictures else x for name, x in feed.items()}
+
+
+def shifted(x: Array, down: int, right: int) -> Array:
+    """A picture (N, C, H, W), or (N, H, W, C) where the last axis is one of colours, moved; its edges are repeated."""
+    first = 1 if x.shape[3] in (1, 3) and x.shape[1] not in (1, 3) else 2
+    for axis, by in ((first, down), (first + 1, right)):
+        x = np.take(x, np.clip(np.arange(x.shape[axis]) - by, 0, x.shape[axis] - 1), axis)
+    return x
 
 
 def change(before: yardstick.Feed, now: yardstick.Feed) -> float:

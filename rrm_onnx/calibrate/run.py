@@ -123,7 +123,7 @@ class _Calibration:
         self.stopped = ""
 
     def run(self, seconds: float) -> Thresholds:
-        search = Search(self.trial, self.judge.allowed, seconds, self._report, raw=self.judge.metric.kind == "l2")
+        search = Search(self.trial, self.judge.allowed, seconds, self._report)
         found = search.found
         try:
             found = search.run()
@@ -167,9 +167,10 @@ class _Calibration:
 
     def _checked(self, found: Found) -> tuple[Setting, Outcome]:
         """The setting, tightened until the frames that were not searched on keep to the budget as well."""
-        setting, check = found.setting, self.trial.recording.check
+        recording = self.trial.recording
+        setting, check = found.setting, recording.check
         exact = self.trial.run(self.trial.uniform(0.0), check)
-        kept = self.judge.allowed * (1 - margin(len(self.trial.recording)))
+        kept = self.judge.allowed * (1 - margin(sum(len(s) for s in (*recording.fit, *check))))
         for k in range(TIMES):
             self.progress(Progress("checking", k, TIMES, found.outcome))
             if not any(setting.thresholds):
@@ -193,7 +194,7 @@ class _Calibration:
             "metric": self.judge.name,
             "is_error": self.judge.metric.is_error,
             "budget": self.judge.value,
-            "frames": len(recording),
+            "frames": sum(len(s) for s in (*recording.fit, *recording.check)),
             "searched_on": sum(len(s) for s in recording.fit),
             "tried": found.tried,
             "stopped": self.stopped,

@@ -6,11 +6,12 @@ what that buys, moves the weights towards where it buys more, and finds the fact
 Each look is a run over the recorded frames with real state: losses that add up over depth and time, and gates that only
 matter together, are in it.
 
-A task's metric is blind to much: on a few dozen frames some setting is found that leaves the boxes where they are and
-the outputs in ruins, and the next footage shows it. So half of what counts as lost is the distance of the raw outputs,
-in units of that at which one threshold for all gates would use up what is allowed.
+Footage in which a part of the scene stands still says nothing about what its gates lose once it moves. So a few frames
+are moved by some pixels, which changes everything in them, and the loss on these (`shaken`) counts for half and has its
+limit, too. Where the footage moves both losses are about equal; where it is still, smaller thresholds cost little.
 
-Then the thresholds' turns (`drift`, `period`) are tried on top, holding whole answers among them.
+Then the thresholds' turns (`drift`, `period`) are tried on top: slow changes that pass now and then, whole answers that
+are held, and both together.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -31,12 +33,14 @@ FIRST = 0.02  # threshold that the search starts with
 GROUPS = 16
 ROUNDS = 4
 STEP = 2.0
-MARGINS = (0.2, 0.5)  # of the allowed loss, kept for footage that was not seen: with many frames, with few
-SURE = 4.0  # over the number of frames and squared: the margin in between
-TURNS = ((0.25, 4), (0.0, 4))
-HOLDS = (2, 3, 5)
+GUARD = 1.5  # times the allowed loss: what the shaken frames may lose
+MARGINS = (0.25, 0.6)  # of the allowed loss, kept for footage that was not seen: with many frames, with few
+SURE = 7.0  # over the number of frames and squared: the margin in between
+TURNS = ((0.25, 4),)  # drift, period: slow changes pass in every fourth frame
+HOLDS = (2, 3, 5)  # periods of whole answers that are held
+SPARSE = (2, 3)  # periods in which nothing passes but in the last frame, and there what is over the thresholds
 ENOUGH = 1.06  # two factors this close are one
-BEYOND = 1e9  # a threshold that nothing passes
+BEYOND = 1e9  # a threshold that nothing passes; what a drift of one over it multiplies back
 WEIGHTS = 64.0  # between a weight and the middle one
 Floats = npt.NDArray[np.float64]
 Report = Callable[[str, int, int, "Found"], None]
@@ -57,24 +61,37 @@ class Found:
     log: list[dict[str, float]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Tried:
+    """What a setting gave on the frames to search on, and its mean loss on the shaken ones, 0 where not tried."""
+
+    outcome: Outcome
+    shaken: float
+
+    @property
+    def lost(self) -> float:
+        return (self.outcome.loss + self.shaken) / 2
+
+    @property
+    def cost(self) -> float:
+        return self.outcome.cost
+
+
 class OutOfTime(Exception):
     """The search has used up its time."""
 
 
 class Search:
     """One search. allowed: the largest mean loss. report: called with a stage's name, steps done and in all, and what
-    was found so far. raw: the loss is the distance of raw outputs itself."""
+    was found so far."""
 
-    def __init__(
-        self, trial: Trial, allowed: float, seconds: float, report: Report = lambda *_: None, *, raw: bool = False
-    ) -> None:
+    def __init__(self, trial: Trial, allowed: float, seconds: float, report: Report = lambda *_: None) -> None:
         self.trial, self.report = trial, report
-        self.raw_distance_counts = not raw
         self.until = time.monotonic() + seconds
+        self.guard = GUARD * allowed
         self.target = allowed * (1 - margin(sum(len(s) for s in trial.recording.fit)))
-        self.unit = 0.0  # loss for each unit of distance; 0: distances do not count
         exact = trial.uniform(0.0)
-        outcome = trial.run(exact, trial.recording.fit, learn=True)
+        outcome = trial.run(exact, trial.recording.fit)
         self.found = Found(exact, outcome, np.zeros(len(trial.points)))
         self.groups = grouped([p.entry for p in trial.points])
 
@@ -88,32 +105,32 @@ class Search:
             pass
         return self.found
 
-    def _look(self, setting: Setting, learn: bool = False) -> Outcome:
-        """Tries a setting; the best so far is kept."""
+    def _look(self, setting: Setting, guarded: bool = True) -> Tried:
+        """Tries a setting; the best so far is kept. guarded: on the shaken frames as well."""
         if time.monotonic() > self.until:
             raise OutOfTime
-        outcome = self.trial.run(setting, self.trial.recording.fit, learn)
+        recording = self.trial.recording
+        outcome = self.trial.run(setting, recording.fit)
+        shaken = outcome.loss if guarded else 0.0
+        if guarded and recording.shaken:
+            shaken = self.trial.run(setting, recording.shaken).loss
+        tried = Tried(outcome, shaken)
         self.found.tried += 1
-        self.found.log.append({"drift": setting.drift, "period": setting.period, **outcome.to_dict()})
-        if self._allows(outcome) and outcome.cost < self.found.outcome.cost:
+        self.found.log.append({"drift": setting.drift, "period": setting.period, **outcome.to_dict(), "shaken": shaken})
+        if self._allows(tried) and outcome.cost < self.found.outcome.cost:
             self.found.setting, self.found.outcome = setting, outcome
-        return outcome
+        return tried
 
-    def _lost(self, outcome: Outcome) -> float:
-        return (outcome.loss + self.unit * outcome.distance) / 2 if self.unit else outcome.loss
-
-    def _allows(self, outcome: Outcome) -> bool:
-        return outcome.bound <= self.target and self._lost(outcome) <= self.target
+    def _allows(self, tried: Tried) -> bool:
+        return tried.outcome.bound <= self.target and tried.shaken <= self.guard
 
     def _weights(self) -> None:
         count = int(self.groups.max()) + 1
         weights, step = np.ones(count), STEP
         shape = Setting((), 1.0, 1)
-        best: Outcome | None
-        factor, best = self._factor(self._spread(weights, shape), FIRST, learn=True)
-        if best is not None:
-            self.found.uniform = self.trial.uniform(factor)
-            self.unit = self.target / best.distance if self.raw_distance_counts and best.distance > 0 else 0.0
+        best: Tried | None
+        factor, best = self._factor(self._spread(weights, shape), FIRST)
+        self.found.uniform = None if best is None else self.trial.uniform(factor)
         steps = ROUNDS * count
         for k in range(ROUNDS):
             base = self._look(self._spread(weights, shape).scaled(factor))
@@ -122,14 +139,14 @@ class Search:
                 self.report("weights", k * count + g, steps, self.found)
                 raised = weights.copy()
                 raised[g] *= step
-                outcome = self._look(self._spread(raised, shape).scaled(factor))
-                lost = self._lost(outcome) - self._lost(base)
+                tried = self._look(self._spread(raised, shape).scaled(factor))
+                lost = tried.lost - base.lost
                 self.found.sensitivity[self.groups == g] = max(lost, 0.0) / (step - 1)
-                gains[g] = gain(base.cost, outcome.cost, lost, self.target)
-            tried = moved(weights, gains, step)
-            moved_factor, better = self._factor(self._spread(tried, shape), factor)
+                gains[g] = gain(base.cost, tried.cost, lost, self.target)
+            other = moved(weights, gains, step)
+            moved_factor, better = self._factor(self._spread(other, shape), factor)
             if better is not None and (best is None or better.cost < best.cost):
-                weights, factor, best = tried, moved_factor, better
+                weights, factor, best = other, moved_factor, better
             else:
                 step = 1 + (step - 1) * 0.6
 
@@ -137,15 +154,18 @@ class Search:
         """The weights as thresholds of all points."""
         return dataclasses.replace(like, thresholds=tuple(float(w) for w in weights[self.groups]))
 
-    def _factor(self, shape: Setting, start: float, learn: bool = False) -> tuple[float, Outcome | None]:
-        """The largest factor on `shape` whose loss is allowed, near `start`, and its outcome; None: there is none."""
-        low: tuple[float, Outcome] | None = None
+    def _factor(self, shape: Setting, start: float, guarded: bool = True) -> tuple[float, Tried | None]:
+        """The largest factor on `shape` whose loss is allowed, near `start`, and what it gave; None: there is none. Not
+        guarded: at most 1, for the guard is one on thresholds, and those of `shape` have passed it."""
+        low: tuple[float, Tried] | None = None
         high: float | None = None
         factor = start
         for _ in range(7):
-            outcome = self._look(shape.scaled(factor), learn)
-            if self._allows(outcome):
-                low = (factor, outcome)
+            tried = self._look(shape.scaled(factor), guarded)
+            if self._allows(tried):
+                low = (factor, tried)
+                if not guarded and factor >= 1:
+                    break
                 factor = factor * 1.5 if high is None else math.sqrt(factor * high)
             else:
                 high = factor
@@ -157,15 +177,20 @@ class Search:
     def _turns(self) -> None:
         """Turns on top of the weights that were found, and whole answers that are held."""
         plain = self.found.setting
-        steps = len(HOLDS) + len(TURNS)
-        for k, period in enumerate(HOLDS):
-            self.report("turns", k, steps, self.found)
-            self._look(dataclasses.replace(self.trial.uniform(BEYOND), drift=0.0, period=period))
-        for k, (drift, period) in enumerate(TURNS):
-            self.report("turns", len(HOLDS) + k, steps, self.found)
-            if any(plain.thresholds):
-                self._factor(dataclasses.replace(plain, drift=drift, period=period), 1.5)
-        self.report("turns", steps, steps, self.found)
+        tries: list[Callable[[], object]] = []
+        for every in HOLDS:
+            held = dataclasses.replace(self.trial.uniform(BEYOND), drift=0.0, period=every)
+            tries.append(partial(self._look, held, guarded=False))
+        if any(plain.thresholds):
+            for drift, period in TURNS:
+                tries.append(partial(self._factor, dataclasses.replace(plain, drift=drift, period=period), 1.5))
+            for every in SPARSE:
+                sparse = dataclasses.replace(plain.scaled(BEYOND), drift=1 / BEYOND, period=every)
+                tries.append(partial(self._factor, sparse, 1.0, guarded=False))
+        for k, attempt in enumerate(tries):
+            self.report("turns", k, len(tries), self.found)
+            attempt()
+        self.report("turns", len(tries), len(tries), self.found)
 
 
 def grouped(entries: Sequence[bool]) -> npt.NDArray[np.int64]:

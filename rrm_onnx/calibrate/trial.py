@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 
 from rrm_onnx import pipeline, yardstick
-from rrm_onnx.bench.interleave import macs
 from rrm_onnx.calibrate.points import Point, Setting, apply, figure, measured_scales, points_of
 from rrm_onnx.calibrate.record import Recording, Stretch
-from rrm_onnx.distance import worst_error
 from rrm_onnx.errors import CalibrationError
 from rrm_onnx.types import Options
 
 ERRORS = 2.0  # standard errors in the bound of a loss
 BLOCKS = 8  # parts of the frames, whose means tell how sure the mean of all is
+LEARNT = (0.0, 0.01, 0.04, 0.15, 1e9)  # thresholds that the model of costs learns from: everything to nothing ...
+REPEATS, LEARNT_FRAMES = 3, 16  # ... so often each, over so many frames
 START = 0.02  # thresholds of the model that is calibrated: above 0, so that kernels for tolerances stand ready
 SENSELESS = 1e6  # a loss above it is the division by an answer that is zero
 
@@ -32,43 +32,46 @@ SENSELESS = 1e6  # a loss above it is the division by an answer that is zero
 class Outcome:
     """What a setting gave on some stretches.
 
-    loss: mean over the frames (of an agreement: 1 less it). bound: that and ERRORS standard errors of it, by the means
-    of blocks of neighbouring frames. distance: mean `distance` of the outputs. ms: a frame, as the clock had it; cost:
-    as the model of costs has it, which does not know what else the machine did. macs: share of the multiply-accumulates
-    done, of those inside.
+    loss: mean over the frames (of an agreement: 1 less it). bound: the mean and ERRORS standard errors of it,
+    by the means of blocks of neighbouring frames. ms: a frame, as the clock had it; cost: as the model of costs has it,
+    which does not know what else the machine did. macs: share of the multiply-accumulates done, of those inside.
     """
 
     loss: float
     bound: float
-    distance: float
     ms: float
     cost: float
     macs: float
     nodes: Sequence[Mapping[str, Any]] = ()
 
     def to_dict(self) -> dict[str, float]:
-        return {"loss": self.loss, "distance": self.distance, "ms": self.ms, "cost_ms": self.cost, "macs": self.macs}
+        return {"loss": self.loss, "ms": self.ms, "cost_ms": self.cost, "macs": self.macs}
 
 
 class CostModel:
-    """Milliseconds a frame by the sites that each node computes: a line per node through what the runs so far took, and
-    what onnxruntime and the dense nodes take besides."""
+    """Milliseconds a frame by the sites that each node computes: a line per node through what some runs took, and what
+    onnxruntime and the dense nodes take besides.
+
+    A clock also counts what else the machine does; so runs are learnt from in repeats, and the quickest counts.
+    """
 
     def __init__(self) -> None:
-        self._seen: dict[str, list[tuple[float, float]]] = {}  # by node: active sites, nanoseconds; of a frame
-        self._outside: list[float] = []
+        self._lines: dict[str, tuple[float, float]] = {}  # by node: nanoseconds of a frame, and of each active site
+        self._seen: dict[str, dict[float, float]] = {}  # by node: active sites, nanoseconds; of a frame
+        self._outside = math.inf
 
     def learn(self, nodes: Sequence[Mapping[str, Any]], frames: int, ms: float) -> None:
+        """What a run of so many frames of `ms` each took. A repeat has the same active sites."""
         for n in nodes:
-            self._seen.setdefault(n["name"], []).append((n["active"] / frames, n["ns"] / frames))
-        self._outside.append(max(0.0, ms - sum(n["ns"] for n in nodes) / frames / 1e6))
+            active, ns = n["active"] / frames, n["ns"] / frames
+            seen = self._seen.setdefault(n["name"], {})
+            seen[active] = min(ns, seen.get(active, ns))
+        self._lines = {name: line(list(seen.items())) for name, seen in self._seen.items()}
+        self._outside = min(self._outside, max(0.0, ms - sum(n["ns"] for n in nodes) / frames / 1e6))
 
     def cost(self, nodes: Sequence[Mapping[str, Any]], frames: int) -> float:
-        spent = 0.0
-        for n in nodes:
-            fixed, each = line(self._seen[n["name"]])
-            spent += fixed + each * n["active"] / frames
-        return spent / 1e6 + float(np.median(self._outside))
+        parts = ((self._lines[n["name"]], n["active"] / frames) for n in nodes)
+        return float(sum(fixed + each * active for (fixed, each), active in parts)) / 1e6 + self._outside
 
 
 def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -111,6 +114,7 @@ class Trial:
         self.scales = [0.0] * len(self.points)
         self.scales = self._measure_scales()
         self.tried = 0
+        self._learn_costs()
 
     def _measure_scales(self) -> list[float]:
         """The root of the mean square of each gate's tensor over a frame of each third of the stretches."""
@@ -123,15 +127,24 @@ class Trial:
                 found.append(measured_scales(self.session, self.points))
         return [figure(s) for s in np.sqrt(np.mean(np.square(found), axis=0))]
 
+    def _learn_costs(self) -> None:
+        first = self.recording.fit[0]
+        short = [Stretch(first.first, min(first.end, first.first + LEARNT_FRAMES))]
+        for threshold in LEARNT:
+            for _ in range(REPEATS):
+                self._run(self.uniform(threshold), short, learn=True)
+
     def uniform(self, threshold: float) -> Setting:
         return Setting((threshold,) * len(self.points))
 
-    def run(self, setting: Setting, stretches: Sequence[Stretch], learn: bool = False) -> Outcome:
-        """The setting on these stretches, each from a fresh state; a stretch's first frame does not count. learn: let
-        the model of costs learn from it."""
+    def run(self, setting: Setting, stretches: Sequence[Stretch]) -> Outcome:
+        """The setting on these stretches, each from a fresh state; a stretch's first frame does not count."""
         self.tried += 1
+        return self._run(setting, stretches)
+
+    def _run(self, setting: Setting, stretches: Sequence[Stretch], learn: bool = False) -> Outcome:
         apply(self.session, self.points, setting, self.scales)
-        losses, distances, seconds = list[float](), list[float](), list[float]()
+        losses, seconds = list[float](), list[float]()
         total: list[dict[str, Any]] = []
         for stretch in stretches:
             self.session.reset()
@@ -143,34 +156,24 @@ class Trial:
                 got = yardstick.run(self.session, self.outputs, feed)
                 if t > stretch.first:
                     seconds.append(time.perf_counter() - start)
-                    truth = self.recording.truth(t)
-                    losses.append(self._loss(t, truth, got))
-                    distances.append(distance(got, truth))
+                    losses.append(0.0 if learn else self._loss(t, got))
             total = added(total, self.session.stats()["nodes"])
         ms = 1e3 * sum(seconds) / len(seconds)
-        if learn or not self.costs._seen:
+        if learn:
             self.costs.learn(total, len(seconds), ms)
-        done, dense = macs(total)
+        done, dense = (sum(n[key] for n in total) for key in ("macs_done", "macs_dense"))
         mean, error = mean_and_error(losses)
         cost = self.costs.cost(total, len(seconds))
-        return Outcome(mean, mean + ERRORS * error, float(np.mean(distances)), ms, cost, done / max(dense, 1), total)
+        return Outcome(mean, mean + ERRORS * error, ms, cost, done / max(dense, 1), total)
 
-    def _loss(self, t: int, truth: Sequence[yardstick.Array], got: Sequence[yardstick.Array]) -> float:
-        loss = float(self.loss(truth, got))
+    def _loss(self, t: int, got: Sequence[yardstick.Array]) -> float:
+        loss = float(self.loss(self.recording.truth(t), got))
         if not loss < SENSELESS:  # nor NaN
             raise CalibrationError(
                 f"the metric gives a loss of {loss:g} on frame {t}",
                 hint="an answer there is zero all over, or not finite: leave such frames out, or choose another metric",
             )
         return loss
-
-
-def distance(got: Sequence[yardstick.Array], truth: Sequence[yardstick.Array]) -> float:
-    """Relative L2 of the worst output of numbers, at most 1: more says nothing, be it the division by zero, another
-    number of boxes or what is not finite."""
-    pairs = [(g, w) for g, w in zip(got, truth, strict=True) if w.dtype.kind in "fiub"]
-    found = worst_error(*zip(*pairs, strict=True)) if pairs else 0.0
-    return found if found < 1 else 1.0
 
 
 def added(total: list[dict[str, Any]], more: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -15,11 +15,14 @@ import onnx_graphsurgeon as gs
 from rrm_onnx.common import default_opset
 from rrm_onnx.normalise.activations import join_activations
 from rrm_onnx.normalise.affine import fold_affine
+from rrm_onnx.normalise.ahead import respell_ahead
 from rrm_onnx.normalise.arg_max import split_arg_max
 from rrm_onnx.normalise.arithmetic import spell_out
+from rrm_onnx.normalise.enlarge import join_enlargements
 from rrm_onnx.normalise.focus import join_focus
 from rrm_onnx.normalise.fold import fold, known_types
 from rrm_onnx.normalise.forward import fold_forward
+from rrm_onnx.normalise.group_norm import join_group_norms
 from rrm_onnx.normalise.half import widen_weights
 from rrm_onnx.normalise.heads import lift_heads
 from rrm_onnx.normalise.held import around_held, protect
@@ -33,6 +36,7 @@ from rrm_onnx.normalise.rows import turn_rows
 from rrm_onnx.normalise.shapes import infer
 from rrm_onnx.normalise.spelling import respell
 from rrm_onnx.normalise.tools import unique_names
+from rrm_onnx.normalise.turned_lines import lift_turned_lines
 from rrm_onnx.types import Normalised
 
 # In this order: a later step reads what an earlier one has written. Activations are joined twice: Transposes move past
@@ -40,10 +44,13 @@ from rrm_onnx.types import Normalised
 STEPS = (
     widen_weights,
     lift_lines,
+    lift_turned_lines,
     respell,
     join_focus,
     join_shuffles,
+    join_enlargements,
     join_layer_norms,
+    join_group_norms,
     spell_out,
     join_activations,
     move_transposes,
@@ -73,7 +80,7 @@ def normalise(
     name_nodes(header)
     skipped = [n for n in header.graph.node if n.name in skip or n.op_type in skip]
     held = frozenset(n.name for n in skipped)
-    folded = around_held(header, held, fold, known_types)
+    folded = around_held(header, held, lambda m: fold(respell_ahead(m)), known_types)
     name_nodes(folded)  # onnxruntime leaves the nodes of inlined functions without names
     foreign = protect(folded, held)
     graph = gs.import_onnx(infer(folded))

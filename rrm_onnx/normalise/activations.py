@@ -3,7 +3,9 @@
 HardSigmoid  clip(a*x + b, lo, hi) * s      with lo*s = 0 and hi*s = 1, in any order of Add, Clip, Mul, Div
 HardSwish    x * that                        with the scaling anywhere in the product
 Silu         x * Sigmoid(x)
-Gelu         0.5 * x * (1 + Erf(x / sqrt 2)) with the factors in any order
+Gelu         0.5 * x * (1 + Erf(x / sqrt 2)) with the factors in any order; or, with its approximation,
+             0.5 * x * (1 + Tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))
+Mish         x * Tanh(Softplus(x))
 
 The function stays the same but for rounding. Tensors in between that something else reads are kept beside it.
 """
@@ -16,6 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from rrm_onnx.normalise.polynomial import coefficients, polynomial
 from rrm_onnx.normalise.tools import clip_range, producer, replace, with_scalar
 from rrm_onnx.ops.composite import COMPOSITE_DOMAIN
 
@@ -32,7 +35,7 @@ def join_activations(graph: gs.Graph, opset: int) -> None:
 
 
 def join_gated(graph: gs.Graph, root: gs.Node) -> bool:
-    """Silu, HardSwish or Gelu: a constant times x times a function of x."""
+    """Silu, Mish, HardSwish or Gelu: a constant times x times a function of x."""
     for factor, leaves in products(root.outputs[0]):
         for x, gate in (leaves, leaves[::-1]):
             node = producer(gate)
@@ -41,8 +44,12 @@ def join_gated(graph: gs.Graph, root: gs.Node) -> bool:
             if node.op == "Sigmoid" and node.inputs[0] is x and close(factor, 1.0):
                 replace(graph, root, "Silu", [x], domain=COMPOSITE_DOMAIN)
                 return True
-            if is_erf_plus_one(node, x) and close(factor, 0.5):
-                replace(graph, root, "Gelu", [x], domain=COMPOSITE_DOMAIN)
+            if is_tanh_of_softplus(node, x) and close(factor, 1.0):
+                replace(graph, root, "Mish", [x], domain=COMPOSITE_DOMAIN)
+                return True
+            approximate = gelu_gate(node, x) if close(factor, 0.5) else None
+            if approximate is not None:
+                replace(graph, root, "Gelu", [x], {"approximate": approximate}, COMPOSITE_DOMAIN)
                 return True
             hard = hard_gate(node, factor, x)
             if hard is not None:
@@ -150,14 +157,25 @@ def join_hard_sigmoid(graph: gs.Graph, root: gs.Node) -> bool:
     return False
 
 
-def is_erf_plus_one(node: gs.Node, x: gs.Tensor) -> bool:
-    """1 + Erf(x / sqrt 2)."""
+def is_tanh_of_softplus(node: gs.Node, x: gs.Tensor) -> bool:
+    inner = producer(node.inputs[0]) if node.op == "Tanh" else None
+    return inner is not None and inner.op == "Softplus" and inner.inputs[0] is x
+
+
+def gelu_gate(node: gs.Node, x: gs.Tensor) -> str | None:
+    """Gelu's attribute `approximate` where the node is 1 + Erf(x / sqrt 2), or that with Tanh."""
     plus = with_scalar(node) if node.op == "Add" else None
-    erf = producer(plus[0]) if plus is not None else None
-    if plus is None or erf is None or erf.op != "Erf" or not close(plus[1], 1.0):
-        return False
-    line = affine(erf.inputs[0], x)
-    return line is not None and close(line[0], 1 / math.sqrt(2.0)) and line[1] == 0.0
+    inner = producer(plus[0]) if plus is not None and close(plus[1], 1.0) else None
+    found = polynomial(inner.inputs[0], x) if inner is not None and inner.op in ("Erf", "Tanh") else None
+    if inner is None or found is None:
+        return None
+    constant, slope, square, cube = coefficients(found)
+    if constant or square:
+        return None
+    if inner.op == "Erf":
+        return "none" if close(slope, 1 / math.sqrt(2.0)) and not cube else None
+    root = math.sqrt(2.0 / math.pi)
+    return "tanh" if close(slope, root) and close(cube, 0.044715 * root) else None
 
 
 def close(a: float, b: float) -> bool:

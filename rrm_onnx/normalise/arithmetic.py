@@ -1,4 +1,4 @@
-"""Operators on maps that are a few others: Selu, Celu, Softsign, Reciprocal, and Sum and Mean of any number.
+"""Operators on maps that are a few others: Selu, Celu, Softsign, Reciprocal, powers, and those of any number of maps.
 
 Only float32 maps of rank 4: elsewhere they stay as the exporter wrote them.
 """
@@ -11,7 +11,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from rrm_onnx.common import free_name
-from rrm_onnx.normalise.tools import replace
+from rrm_onnx.normalise.tools import replace, values_of
 
 # ONNX's defaults
 SELU_ALPHA, SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
@@ -40,6 +40,9 @@ class Steps:
 def spell_out(graph: gs.Graph, opset: int) -> None:
     """Rewrite in place; each step leaves the function as it is, but for rounding."""
     for node in list(graph.nodes):
+        if node.op == "Pow" and node.outputs and is_map(node.inputs[0]):
+            power(Steps(graph, node), node)
+            continue
         spell = SPELLINGS.get(node.op)
         if spell is None or not node.outputs or not all(is_map(t) for t in (*node.inputs, node.outputs[0])):
             continue
@@ -74,13 +77,32 @@ def reciprocal(s: Steps, node: gs.Node) -> None:
     s.last("Div", s.const(1.0), node.inputs[0])
 
 
-def sum_up(s: Steps, node: gs.Node) -> None:
+def power(s: Steps, node: gs.Node) -> None:
+    """Whole exponents as products, as onnxruntime computes them; others as float32, whatever their type was."""
+    values, x = values_of(node.inputs[1]), node.inputs[0]
+    if values is None or values.size != 1 or values.ndim > 4:
+        return
+    exponent = float(values.reshape(()))
+    if exponent == 2:
+        s.last("Mul", x, x)
+    elif exponent == 3:
+        s.last("Mul", s.step("Mul", x, x), x)
+    elif exponent == -1:
+        s.last("Div", s.const(1.0), x)
+    elif values.dtype != np.float32:
+        s.last("Pow", x, s.const(exponent))
+
+
+def in_turn(s: Steps, node: gs.Node) -> None:
     """From the left, as onnxruntime does."""
+    op = "Add" if node.op == "Sum" else node.op
+    if len(node.inputs) == 2 and op == node.op:
+        return
     total, *others = node.inputs
     for other in others[:-1]:
-        total = s.step("Add", total, other)
+        total = s.step(op, total, other)
     if others:
-        s.last("Add", total, others[-1])
+        s.last(op, total, others[-1])
 
 
 def mean(s: Steps, node: gs.Node) -> None:
@@ -95,6 +117,8 @@ SPELLINGS: Mapping[str, Callable[[Steps, gs.Node], None]] = {
     "Celu": celu,
     "Softsign": softsign,
     "Reciprocal": reciprocal,
-    "Sum": sum_up,
+    "Sum": in_turn,
+    "Max": in_turn,
+    "Min": in_turn,
     "Mean": mean,
 }

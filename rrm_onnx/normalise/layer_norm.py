@@ -1,10 +1,10 @@
-"""A LayerNormalization that a model spells out becomes one node.
+"""A LayerNormalization or InstanceNormalization that a model spells out becomes one node.
 
 d = x - mean(x);  y = d / sqrt(mean(d * d) + epsilon) * scale + bias
 
-over axis 1 or the last axis of a map, means with their axis kept; `* scale` and `+ bias` are part of it where they are
-constants of one value, or of one per channel. The function stays the same but for rounding. Tensors in between that
-something else reads are kept beside it.
+over axis 1 or the last axis of a map, or over height and width (global pools by now, spelling.py), means with their
+axes kept; `* scale` and `+ bias` are part of it where they are constants of one value, or of one per channel. The
+function stays the same but for rounding. Tensors in between that something else reads are kept beside it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from rrm_onnx.normalise.tools import producer, replace, scalar, values_of, with_
 from rrm_onnx.ops.composite import COMPOSITE_DOMAIN, TO_NHWC
 
 Vector = NDArray[np.float32]
+SPACE = 0  # in place of an axis: height and width
 
 
 class Core(NamedTuple):
-    """What lies before scale and bias: (x - mean) / sqrt(variance + epsilon), over `axis` of x.
+    """What lies before scale and bias: (x - mean) / sqrt(variance + epsilon), over `axis` of x, or over SPACE.
 
     turned: x is NCHW, what is computed from it NHWC: a Transpose stands behind x - mean.
     """
@@ -36,7 +37,8 @@ class Core(NamedTuple):
 
 
 def join_layer_norms(graph: gs.Graph, opset: int) -> None:
-    """Rewrite every spelled-out LayerNormalization as one operator of the composite domain, its `axis` 1 or 3."""
+    """Rewrite every spelled-out LayerNormalization as one operator of the composite domain, its `axis` 1 or 3, and
+    every InstanceNormalization as ONNX's."""
     for node in list(graph.nodes):
         core = core_of(node) if node.op in ("Div", "Mul") and node.outputs else None
         if core is None:
@@ -47,6 +49,9 @@ def join_layer_norms(graph: gs.Graph, opset: int) -> None:
         named["bias"] = np.zeros(core.channels, np.float32) if bias is None else bias
         x = turn(graph, core.x, root) if core.turned else core.x
         inputs = [x, *(gs.Constant(f"{root.name}/{role}", values) for role, values in named.items())]
+        if core.axis == SPACE:
+            replace(graph, root, "InstanceNormalization", inputs, {"epsilon": core.epsilon})
+            continue
         attrs = {"axis": core.axis, "epsilon": core.epsilon}
         replace(graph, root, "LayerNormalization", inputs, attrs, COMPOSITE_DOMAIN)
 
@@ -84,7 +89,7 @@ def with_variance(d: gs.Tensor, deviation: gs.Tensor) -> Core | None:
     again = None if squared is None else centre(squared)
     if again is None or again.x is not centred.x or again[1:] != centred[1:]:
         return None
-    channels = centred.x.shape[1 if centred.turned else centred.axis]
+    channels = centred.x.shape[1 if centred.turned else centred.axis or 1]
     if centred.x.dtype != np.float32 or not isinstance(channels, (int, np.integer)) or channels < 1:
         return None
     return Core(centred.x, centred.axis, int(channels), parts[1], centred.turned)
@@ -111,8 +116,11 @@ def centre(tensor: gs.Tensor) -> Centred | None:
 
 
 def mean_of(tensor: gs.Tensor) -> tuple[gs.Tensor, int] | None:
-    """(x, axis) where the tensor is the mean of a map over its axis 1 or 3, which is kept."""
+    """(x, axis) where the tensor is the mean of a map over its axis 1 or 3, which is kept, or over SPACE."""
     node = producer(tensor)
+    if node is not None and node.op == "GlobalAveragePool":
+        x = node.inputs[0]
+        return (x, SPACE) if x.shape is not None and len(x.shape) == 4 else None
     if node is None or node.op != "ReduceMean" or not int(node.attrs.get("keepdims", 1)):
         return None
     axes: Any = node.attrs.get("axes")
@@ -153,5 +161,5 @@ def per_channel(values: NDArray[Any], core: Core) -> Vector | None:
     if values.size == 1:
         return np.full(core.channels, values.reshape(()), np.float32)
     wanted = [1, 1, 1, 1]
-    wanted[core.axis] = core.channels
+    wanted[core.axis or 1] = core.channels
     return values.reshape(-1) if [1] * (4 - values.ndim) + list(values.shape) == wanted else None

@@ -1,8 +1,8 @@
 """Transposes moved to where a border can take them in.
 
 A network from TensorFlow reads and writes NHWC; what its exporter leaves between the picture and the first Transpose,
-or between the last one and the output, is moved to the NCHW side of it: elementwise nodes here, operators over the
-channels in channels.py.
+or between the last one and the output, is moved to the NCHW side of it: elementwise nodes, Pad and Slice here,
+operators over the channels in channels.py.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import onnx_graphsurgeon as gs
 from rrm_onnx.common import free_name, sole_reader
 from rrm_onnx.normalise.channels import over_channels
 from rrm_onnx.normalise.tools import is_sole_reader, producer, static_shape, values_of
+from rrm_onnx.normalise.turned_axes import in_nchw
 
 TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
-UNARY = {"Cast", "Relu", "Sigmoid", "Tanh", "Clip", "LeakyRelu", "HardSigmoid", "Neg", "Abs", "Exp", "Sqrt"}
+UNARY = {"Cast", "Relu", "Sigmoid", "Tanh", "Clip", "LeakyRelu", "HardSigmoid", "Neg", "Abs", "Exp", "Log", "Sqrt"}
 UNARY |= {"Elu", "Erf", "Softplus", "Mish", "Sign", "Silu", "HardSwish", "Gelu"}
 BINARY = {"Add", "Sub", "Mul", "Div", "Min", "Max", "Pow"}
 
@@ -96,7 +97,9 @@ def move_down(graph: gs.Graph, node: gs.Node) -> bool:
 
 
 def operand(node: gs.Node) -> int | None:
-    """Position of the only computed input of an elementwise node; None for other nodes."""
+    """Position of the only computed input of an elementwise node, or of a Pad or Slice; None for other nodes."""
+    if node.op in ("Pad", "Slice"):
+        return 0 if in_nchw(node) is not None else None
     if node.op in UNARY:
         return 0 if all(isinstance(t, gs.Constant) or t.is_empty() for t in node.inputs[1:]) else None
     if node.op not in BINARY or len(node.inputs) != 2 or node.domain not in (None, ""):
@@ -122,6 +125,12 @@ def swap(graph: gs.Graph, first: gs.Node, second: gs.Node, position: int) -> boo
     x = first.inputs[0 if first is transpose else position]
     if x.shape is None or len(x.shape) != 4:  # a constant may have widened the rank
         return False
+    wide = in_nchw(other)
+    if wide is not None:
+        other.attrs.update(wide.attrs)
+        while len(other.inputs) <= max(wide.constants, default=0):
+            other.inputs.append(gs.Variable.empty())
+        constants = {i: gs.Constant(f"{other.name}/axes", v) for i, v in wide.constants.items()}
     end = second.outputs[0]
     down = second is other  # the elementwise node comes first then, and the tensor between has its type and NCHW order
     outside = end if down else x

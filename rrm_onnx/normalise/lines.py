@@ -1,8 +1,8 @@
 """Maps of one dimension (sound, sensors: [N, C, L]) become maps of height 1: [N, C, 1, L].
 
-A chain of convolutions, activations, pools and arithmetic on such maps is lifted as a whole: an Unsqueeze stands where
-the chain begins, a Squeeze where something else reads it. Where the graph itself has the other one of the pair there,
-neither is left. Whether a region on them is worth it is decided later, as for any other (partition.py).
+A chain of convolutions, activations, pools, arithmetic and what line_rules.py knows is lifted as a whole: an Unsqueeze
+stands where the chain begins, a Squeeze where something else reads it. Where the graph itself has the other one of the
+pair there, neither is left. Whether a region on them is worth it is decided later, as for any other (partition.py).
 """
 
 from __future__ import annotations
@@ -13,23 +13,39 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from rrm_onnx.common import free_name
+from rrm_onnx.normalise.line_rules import HEIGHT, RULES, Widened, keep_lengths, padded, widened
 from rrm_onnx.normalise.tools import producer, values_of
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 POOLS = ("MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool")
 UNARY = {"Relu", "LeakyRelu", "Elu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Mish", "Gelu"}
-UNARY |= {"Erf", "Exp", "Sqrt", "Abs", "Neg", "Sign", "Swish", "BatchNormalization"}
+UNARY |= {
+    "Selu",
+    "Celu",
+    "Softsign",
+    "Reciprocal",
+    "Erf",
+    "Exp",
+    "Log",
+    "Sqrt",
+    "Abs",
+    "Neg",
+    "Sign",
+    "Swish",
+    "BatchNormalization",
+}
 BROADCAST = ("Add", "Sub", "Mul", "Div", "Sum", "PRelu", "Pow", "Max", "Min")
 CHANNELS = ("Concat", "Split")
-LIFTED = {*CONVOLUTIONS, *POOLS, *UNARY, *BROADCAST, *CHANNELS, "Pad"}
+LIFTED = {*CONVOLUTIONS, *POOLS, *UNARY, *BROADCAST, *CHANNELS, *RULES, "Pad"}
 PREPENDED = {"kernel_shape": 1, "strides": 1, "dilations": 1, "output_shape": 1, "output_padding": 0}
 RESHAPES = ("Reshape", "Squeeze", "Unsqueeze")
-HEIGHT = 2  # the axis that is added
 
 
 def lift_lines(graph: gs.Graph, opset: int) -> None:
     """Lift every chain that has a convolution; others gain nothing."""
-    for chain in chains([n for n in graph.nodes if liftable(n)]):
+    keep_lengths(graph, opset)
+    graph.toposort()
+    for chain in chains([n for n in graph.nodes if liftable(n, opset)]):
         if any(n.op in CONVOLUTIONS for n in chain):
             Lift(graph, chain, opset).run()
 
@@ -37,7 +53,7 @@ def lift_lines(graph: gs.Graph, opset: int) -> None:
 # --- what is lifted
 
 
-def liftable(node: gs.Node) -> bool:
+def liftable(node: gs.Node, opset: int) -> bool:
     """Whether it is an operator on maps of rank 3 that is the same on maps of height 1."""
     if node.op not in LIFTED or node.domain not in (None, "", "ai.onnx") or not node.outputs:
         return False
@@ -52,6 +68,10 @@ def liftable(node: gs.Node) -> bool:
         return bool(node.attrs.get("spatial", 1))  # 0, up to opset 8: a value for each place, so of the rank of the map
     if node.op in CHANNELS:
         return int(node.attrs.get("axis", 0)) % 3 == 1
+    if node.op in RULES:
+        return widened(node, opset) is not None
+    if node.op == "Pad" and len(node.inputs) > 3:
+        return padded(node, opset) is not None
     if node.op == "Pad":
         return len(node.inputs) < 4 and all(isinstance(t, gs.Constant) or t.is_empty() for t in node.inputs[1:])
     return True
@@ -97,10 +117,12 @@ class Lift:
     def run(self) -> None:
         for node in self.chain:
             maps = {id(t) for t in map_inputs(node)}
+            wide = padded(node, self.opset) if node.op == "Pad" else widened(node, self.opset)
             node.inputs = [
                 self.begin(t) if id(t) in maps else self.constant(node, i, t) for i, t in enumerate(node.inputs)
             ]
             widen_attributes(node)
+            self.rewrite(node, Widened() if wide is None else wide)
             given = list(node.outputs)
             node.outputs = [self.variable(t) for t in given]
             for t in given:
@@ -147,11 +169,18 @@ class Lift:
             return tensor
         if (node.op in CONVOLUTIONS and index == 1) or (node.op in (*BROADCAST, "Concat") and values.ndim > 1):
             wide = np.expand_dims(values, -2)
-        elif node.op == "Pad" and index == 1:
+        elif node.op == "Pad" and index == 1 and len(node.inputs) < 4:
             wide = np.array(widened_pads(values.ravel()), np.int64)
         else:
             return tensor
         return gs.Constant(self.name(f"{tensor.name}/line"), np.ascontiguousarray(wide))
+
+    def rewrite(self, node: gs.Node, wide: Widened) -> None:
+        node.attrs.update(wide.attrs)
+        for index, values in wide.constants.items():
+            while len(node.inputs) <= index:
+                node.inputs.append(gs.Variable.empty())
+            node.inputs[index] = gs.Constant(self.name(f"{node.name}/line"), values)
 
     def name(self, wanted: str) -> str:
         found = free_name(wanted, self.taken)

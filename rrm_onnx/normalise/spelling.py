@@ -8,7 +8,16 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from rrm_onnx.common import free_name
-from rrm_onnx.normalise.tools import clip_parts, clip_range, is_sole_reader, producer, replace, values_of, with_scalar
+from rrm_onnx.normalise.tools import (
+    clip_parts,
+    clip_range,
+    is_sole_reader,
+    producer,
+    replace,
+    static_shape,
+    values_of,
+    with_scalar,
+)
 
 
 def respell(graph: gs.Graph, opset: int) -> None:
@@ -27,13 +36,11 @@ def respell(graph: gs.Graph, opset: int) -> None:
 
 def global_pool(graph: gs.Graph, node: gs.Node) -> None:
     """Reduction of a map over H and W -> GlobalAveragePool, GlobalMaxPool; with a Flatten where it drops the axes."""
+    global_pool_of_line(graph, node)
     x = node.inputs[0]
-    axes: Any = node.attrs.get("axes")
-    if axes is None and len(node.inputs) > 1:
-        axes = values_of(node.inputs[1])
     if x.dtype != np.float32 or x.shape is None or len(x.shape) != 4:
         return
-    if axes is None or sorted(int(a) % 4 for a in np.asarray(axes).ravel()) != [2, 3]:
+    if reduced_axes(node) != [2, 3]:
         return
     op = "GlobalAveragePool" if node.op == "ReduceMean" else "GlobalMaxPool"
     if int(node.attrs.get("keepdims", 1)):
@@ -44,6 +51,25 @@ def global_pool(graph: gs.Graph, node: gs.Node) -> None:
     flat = replace(graph, node, "Flatten", [point], {"axis": 1})
     flat.name = free_name(f"{name}/Flatten", {n.name for n in graph.nodes})
     graph.nodes.append(gs.Node(op, name, {}, [x], [point]))
+
+
+def global_pool_of_line(graph: gs.Graph, node: gs.Node) -> None:
+    """Reduction over H and W as one axis, [N, C, 1, H*W] -> over both."""
+    line = node.inputs[0]
+    before, shape = producer(line), static_shape(line)
+    source = static_shape(before.inputs[0]) if before is not None and before.op == "Reshape" else None
+    if source is None or shape is None or len(source) != 4 or shape != (*source[:2], 1, source[2] * source[3]):
+        return
+    if before is not None and reduced_axes(node) == [3] and int(node.attrs.get("keepdims", 1)):
+        node.inputs, node.attrs = [before.inputs[0]], {"axes": [2, 3]}
+
+
+def reduced_axes(node: gs.Node) -> list[int] | None:
+    """The axes of a reduction of rank 4; None where they are computed, or all of them."""
+    axes: Any = node.attrs.get("axes")
+    if axes is None and len(node.inputs) > 1:
+        axes = values_of(node.inputs[1])
+    return None if axes is None else sorted(int(a) % 4 for a in np.asarray(axes).ravel())
 
 
 def cut_shape(graph: gs.Graph, node: gs.Node) -> None:

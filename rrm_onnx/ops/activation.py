@@ -1,6 +1,6 @@
 """Activations: functions of one element. They stand alone, or are fused into the node before (match.py).
 
-Silu, HardSwish with its alpha and beta, and Gelu arrive under these names from normalise/activations.py, whatever
+Silu, Mish, HardSwish with its alpha and beta, and Gelu arrive under these names from normalise/activations.py, whatever
 their spelling in the model.
 """
 
@@ -28,6 +28,7 @@ PLAIN = {
     "Sign": "Sign",
     "Neg": "Neg",
     "Exp": "Exp",
+    "Log": "Log",
     "Sqrt": "Sqrt",
     "Erf": "Erf",
     "Softplus": "Softplus",
@@ -80,16 +81,14 @@ def activation_of(node: gs.Node, channels: int) -> tuple[str, tuple[float, ...]]
             raise Refused("attribute", "Swish with alpha other than 1")
         return "Silu", ()
     assert op == "Gelu", op
-    if str(attribute(node, "approximate", "none")) != "none":
-        raise Refused("mode", "Gelu with the tanh approximation")
-    return op, ()
+    return ("GeluTanh" if str(attribute(node, "approximate", "none")) == "tanh" else "Gelu"), ()
 
 
 class ActivationRule(OpRule):
     """f(x) -> rrm.Activation, or into the node before, where nothing else reads that (match.py).
 
-    Limits: constant bounds of Clip; a constant slope of PRelu, one value or one per channel; Gelu without its
-    approximation by tanh; Swish with alpha 1.
+    Limits: constant bounds of Clip; a constant slope of PRelu, one value or one per channel; Swish with
+    alpha 1.
     """
 
     makes = ("Activation",)

@@ -29,7 +29,7 @@ ATTRIBUTES: Mapping[str, str] = {
     "kernel_shape": "height and width of the window",
     "last": "1: of equal channels the last counts",
     "log": "1: the logarithm of it",
-    "mode": "Resize: nearest or linear; DepthToSpace: DCR or CRD; Pad: constant, reflect or edge",
+    "mode": "Resize: nearest or linear; DepthToSpace: DCR or CRD; Pad: constant, reflect, edge or wrap",
     "nearest_mode": "round_prefer_floor, round_prefer_ceil, floor or ceil, as in ONNX",
     "op": "the function of two elements",
     "output_padding": "rows and columns added at the end of the output",

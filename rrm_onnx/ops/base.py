@@ -88,15 +88,15 @@ def map_input(node: gs.Node, index: int, facts: Facts) -> tuple[str, EdgeFact]:
         )
     fact = facts.edges.get(tensor.name, EdgeFact())
     if fact.dtype not in (None, "float32"):
-        raise Refused("dtype", f"'{tensor.name}' is {fact.dtype}, only float32 maps are supported")
+        raise Refused("dtype", f"input {index} is {fact.dtype}, only float32 maps are supported")
     if fact.rank != 4:
         what = "of unknown rank" if fact.rank is None else f"of rank {fact.rank}"
-        raise Refused("rank", f"'{tensor.name}' is {what}, only rank 4 (N, C, H, W) is supported")
+        raise Refused("rank", f"input {index} is {what}, only rank 4 (N, C, H, W) is supported")
     if fact.channels is None:
         hint = "give the input's shape (input_shapes)"
-        raise Refused("channels-unknown", f"the number of channels of '{tensor.name}' is not known", hint)
+        raise Refused("channels-unknown", f"the number of channels of input {index} is not known", hint)
     if fact.dtype is None:
-        raise Refused("dtype", f"the type of '{tensor.name}' is not known")
+        raise Refused("dtype", f"the type of input {index} is not known")
     return tensor.name, fact
 
 

@@ -50,6 +50,9 @@ CODES: Mapping[str, Code] = {
     "region-no-conv": Code(
         "its region holds no convolution, nothing would be saved", "nothing: dense is the faster choice"
     ),
+    "region-sites": Code(
+        "every map of its region is a single site, of little work", "nothing: dense is the faster choice"
+    ),
     "shape": Code("shapes that do not fit", "check the model: the operator's inputs do not belong together"),
     "size-unknown": Code("height and width are needed and not known", "give the input's shape (--input-shape)"),
     "skipped": Code("left dense as asked", "leave --skip out"),

@@ -1,9 +1,10 @@
 """Operators that a graph may hold between normalise and emit, though the model's opset may not have them.
 
-Silu, HardSwish (with its alpha and beta) and Gelu stand for several nodes of the source. Softmax, LogSoftmax and
-LayerNormalization, in this domain, are over one axis alone: Softmax over that of the channels, LayerNormalization over
-its attribute `axis`, 1 or 3 of rank 4. ArgMax is over the channels, keeps the axis and gives float32. Where one of them
-stays dense, `expand` spells it out again in standard operators of the model's opset, 7 or later.
+Silu, Mish, HardSwish (with its alpha and beta) and Gelu (with its attribute approximate) stand for several nodes of the
+source. Softmax, LogSoftmax and LayerNormalization, in this domain, are over one axis alone: Softmax over that of the
+channels, LayerNormalization over its attribute `axis`, 1 or 3 of rank 4. GroupNormalization has a scale and bias for
+each channel. ArgMax is over the channels, keeps the axis and gives float32. Where one of them stays dense, `expand`
+spells it out again in standard operators of the model's opset, 7 or later.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ def expand(node: gs.Node, opset: int) -> tuple[list[onnx.NodeProto], list[onnx.T
         spelling.softmax()
     elif node.op == "LayerNormalization":
         spelling.layer_norm()
+    elif node.op == "GroupNormalization":
+        spelling.group_norm()
     elif node.op == "ArgMax":
         spelling.arg_max()
     else:
@@ -63,11 +66,26 @@ class Spelling:
             gate = self.step("Sigmoid", x)
         elif self.node.op == "HardSwish":
             gate = self.step("HardSigmoid", x, alpha=attrs["alpha"], beta=attrs["beta"])
+        elif self.node.op == "Mish":
+            gate = self.step("Tanh", self.step("Softplus", x))
         else:
             assert self.node.op == "Gelu", self.node.op
-            erf = self.step("Erf", self.step("Div", x, self.const("root", [math.sqrt(2.0)])))
-            gate = self.step("Mul", self.step("Add", erf, self.const("one", [1.0])), self.const("half", [0.5]))
+            tanh = attrs["approximate"] == "tanh"
+            curve = (
+                self.step("Tanh", self.gelu_curve(x)) if tanh else self.step("Erf", self.step("Div", x, self.root2()))
+            )
+            gate = self.step("Mul", self.step("Add", curve, self.const("one", [1.0])), self.const("half", [0.5]))
         self.last("Mul", x, gate)
+
+    def root2(self) -> str:
+        return self.const("root", [math.sqrt(2.0)])
+
+    def gelu_curve(self, x: str) -> str:
+        """sqrt(2 / pi) * (x + 0.044715 x^3)"""
+        factor = math.sqrt(2.0 / math.pi)
+        cube = self.step("Mul", self.step("Mul", x, x, role="square"), x, role="cube")
+        line, bend = (self.const(role, [v]) for role, v in (("line", factor), ("bend", 0.044715 * factor)))
+        return self.step("Add", self.step("Mul", x, line, role="x"), self.step("Mul", cube, bend, role="x3"), role="u")
 
     def softmax(self) -> None:
         if self.opset >= 13:
@@ -92,6 +110,18 @@ class Spelling:
         mean = self.step("ReduceMean", self.step("Mul", d, d, role="square"), role="variance", axes=[axis])
         root = self.step("Sqrt", self.step("Add", mean, self.const("epsilon", [epsilon])))
         self.last("Add", self.step("Mul", self.step("Div", d, root), scale), bias)
+
+    def group_norm(self) -> None:
+        x, groups = self.inputs[0], int(self.node.attrs["num_groups"])
+        parts = self.step("Reshape", x, self.const("parts", [0, groups, -1], np.int64), role="Reshape_parts")
+        ones, zeros = self.const("ones", np.ones(groups)), self.const("zeros", np.zeros(groups))
+        epsilon = float(self.node.attrs["epsilon"])
+        normal = self.step("InstanceNormalization", parts, ones, zeros, epsilon=epsilon)
+        scale, bias = (
+            self.const(role, t.values.reshape(-1, 1, 1))
+            for role, t in zip(("factors", "offsets"), self.node.inputs[1:], strict=True)
+        )
+        self.last("Add", self.step("Mul", self.step("Reshape", normal, self.step("Shape", x)), scale), bias)
 
     def arg_max(self) -> None:
         more: dict[str, Any] = {}  # opsets before 12 have no such attribute

@@ -19,30 +19,32 @@ from rrm_onnx.ops.reference_math import transposed_axis
 from rrm_onnx.types import EdgeFact
 
 
-def explicit_pads(node: gs.Node, window: Window, x: EdgeFact, output_padding: tuple[int, int]) -> Window:
-    """The window with auto_pad and output_shape resolved as the ONNX specification of ConvTranspose says.
+def explicit_pads(
+    node: gs.Node, window: Window, x: EdgeFact, output_padding: tuple[int, int]
+) -> tuple[Window, tuple[int, int]]:
+    """Window and output_padding, auto_pad and output_shape resolved as the ONNX specification of ConvTranspose says.
 
     total = stride * (size - 1) + output_padding + extent - output; the odd pad goes to the end, with SAME_LOWER (and,
-    in ONNX, with everything but SAME_UPPER) to the begin.
+    in ONNX, with everything but SAME_UPPER) to the begin. Where it is negative, rows stand at the end that no window
+    reaches, as output_padding adds them.
     """
     wanted = attribute(node, "output_shape", None)
-    if wanted is None and window.auto_pad == "NOTSET":
-        return window
-    if wanted is None and window.auto_pad == "VALID":
-        return replace(window, auto_pad="NOTSET")
+    if wanted is None and window.auto_pad in ("NOTSET", "VALID"):
+        return replace(window, auto_pad="NOTSET"), output_padding
     if x.height is None or x.width is None:
         hint = "give the input's shape (input_shapes)"
         raise Refused("size-unknown", "pads follow from the output size, and the input's size is not known", hint)
-    begin, end = [0, 0], [0, 0]
+    begin, end, more = [0, 0], [0, 0], list(output_padding)
     for axis, size in enumerate((x.height, x.width)):
         out = int(wanted[-2:][axis]) if wanted is not None else size * window.strides[axis]
         spread = window.strides[axis] * (size - 1) + output_padding[axis]
         total = spread + extent(window.kernel[axis], window.dilations[axis]) - out
-        if total < 0:
-            raise Refused("pads", f"output size {out} is larger than the kernel reaches")
-        half, rest = total // 2, total - total // 2
+        if total < 0 and wanted is None:  # onnx and onnxruntime differ in the size
+            raise Refused("pads", f"auto_pad to a size of {out}, which is larger than the kernel reaches")
+        more[axis] += max(-total, 0)
+        half, rest = max(total, 0) // 2, max(total, 0) - max(total, 0) // 2
         begin[axis], end[axis] = (half, rest) if window.auto_pad == "SAME_UPPER" else (rest, half)
-    return replace(window, pads=(begin[0], begin[1], end[0], end[1]), auto_pad="NOTSET")
+    return replace(window, pads=(begin[0], begin[1], end[0], end[1]), auto_pad="NOTSET"), (more[0], more[1])
 
 
 class ConvTransposeRule(ConvRule):
@@ -57,7 +59,7 @@ class ConvTransposeRule(ConvRule):
 
     def place(self, node: gs.Node, window: Window, x: EdgeFact, m: int) -> Placed:
         py, px = (int(v) for v in attribute(node, "output_padding", (0, 0)))
-        window = explicit_pads(node, window, x, (py, px))
+        window, (py, px) = explicit_pads(node, window, x, (py, px))
         out = out_fact(x, m, transposed_size(window, 0, x.height, py), transposed_size(window, 1, x.width, px))
         return window, {"output_padding": (py, px)}, out
 

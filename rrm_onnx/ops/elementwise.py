@@ -1,7 +1,7 @@
 """Arithmetic on two maps (Binary), or on a map and a constant (BinaryConst).
 
 Broadcasts that are supported: a 1x1 map over all sites, a 1-channel map over all channels, a constant that is one
-value or one value per channel.
+value, one value per channel, or a map of the same size.
 """
 
 from __future__ import annotations
@@ -30,15 +30,18 @@ from rrm_onnx.ops.reference_math import activate, arithmetic
 from rrm_onnx.types import Constant, EdgeFact, Match
 
 
-def per_channel(values: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
-    """`values` as [1] or [channels]; refused where they vary over sites, or would widen the map."""
+def as_constant(values: NDArray[np.float32], x: EdgeFact) -> NDArray[np.float32]:
+    """`values` as [1], [C] or [H, W, 1 or C] for a map; refused where they would widen it, or may do so."""
     shape = (1,) * (4 - values.ndim) + values.shape
     if values.size == 1 and values.ndim <= 4:
         return values.reshape(1)
+    whole = not x.is_point and len(shape) == 4 and (shape[0], *shape[2:]) == (1, x.height, x.width)
+    if whole and shape[1] in (1, x.channels):
+        return np.ascontiguousarray(values.reshape(shape[1:]).transpose(1, 2, 0))
     if len(shape) != 4 or shape[0] != 1 or shape[2:] != (1, 1):
-        raise Refused("broadcast", f"constant of shape {tuple(values.shape)} is not one value per channel")
-    if shape[1] != channels:
-        raise Refused("broadcast", f"constant with {shape[1]} channels on a map with {channels}")
+        raise Refused("broadcast", f"constant of shape {tuple(values.shape)} is not one value per channel, nor a map")
+    if shape[1] != x.channels:
+        raise Refused("broadcast", f"constant with {shape[1]} channels on a map with {x.channels}")
     return values.reshape(-1)
 
 
@@ -67,8 +70,8 @@ def broadcast(a: EdgeFact, b: EdgeFact) -> EdgeFact:
 class BinaryRule(OpRule):
     """a op b -> rrm.Binary, or rrm.BinaryConst where one side is a constant.
 
-    Limits: two inputs; maps of one size, or one of them 1x1 or of one channel; a float32 constant of one value, or of
-    one per channel.
+    Limits: two inputs; maps of one size, or one of them 1x1 or of one channel; a float32 constant of one value, of
+    one per channel, or of the map's size.
     """
 
     makes = ("Binary", "BinaryConst")
@@ -91,7 +94,7 @@ class BinaryRule(OpRule):
         name, x = map_input(node, 1 - side, facts)
         if values.dtype != np.float32:
             raise Refused("dtype", f"constant '{node.inputs[side].name}' is {values.dtype}, only float32 is supported")
-        c = Constant(f"{node.name}/constant", per_channel(values, channels_of(x)))
+        c = Constant(f"{node.name}/constant", as_constant(values, x))
         attributes = {"op": op, "reverse": int(side == 0), **NO_ACTIVATION}
         return single(node, "BinaryConst", (name,), attributes, x, constants=(c,), takes_activation=True)
 
@@ -113,9 +116,9 @@ class Binary(SiteOp):
 
 
 class BinaryConst(SiteOp):
-    """`t op c`, or `c op t` where `reverse`, then an activation."""
+    """`t op c`, or `c op t` where `reverse`, then an activation. c is one value, one a channel, or a map."""
 
-    takes: ClassVar[tuple[str, ...]] = ("ticket", "c: float32 [1] or [C]")
+    takes: ClassVar[tuple[str, ...]] = ("ticket", "c: float32 [1], [C] or [H, W, 1 or C]")
     op: str
     reverse: int
     activation: str

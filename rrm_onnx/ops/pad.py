@@ -1,4 +1,4 @@
-"""Pad over H and W with a constant, by reflection, or with the edge values."""
+"""Pad over H and W with a constant, by reflection, with the edge values, or with those of the other edge."""
 
 from __future__ import annotations
 
@@ -28,6 +28,16 @@ from rrm_onnx.ops.reference_math import Taps, pad_once, tap
 from rrm_onnx.ops.trials import evaluate, size_giver, trials
 from rrm_onnx.types import Attribute, EdgeFact, Match
 
+MODES = ("constant", "reflect", "edge", "wrap")
+
+
+def padded(x: EdgeFact, top: int, left: int, bottom: int, right: int) -> EdgeFact:
+    """The fact of a map with so many sites more on each side, or less; refused where none is left."""
+    out = resized(x, channels_of(x), lambda h: h + top + bottom, lambda w: w + left + right)
+    if min(size for size in (out.height, out.width, 1) if size is not None) < 1:
+        raise Refused("shape", f"an empty map of {out.height} by {out.width} sites")
+    return out
+
 
 def value_of(node: gs.Node) -> float:
     given = parameter(node, "value", 2)
@@ -52,7 +62,7 @@ class PadRule(OpRule):
     """Pad -> rrm.Pad with pads (top, left, bottom, right); rrm.PadLike where the pads are computed so that the map has
     the size of another, in whose middle it lies.
 
-    Limits: height and width only; constant, reflect or edge; pads that are constant and not negative, or, with a
+    Limits: height and width only; pads that are constant (negative ones in the modes constant and edge), or, with a
     constant around, computed from the shapes of the map and of another.
     """
 
@@ -65,12 +75,13 @@ class PadRule(OpRule):
             return self._computed(node, name, x, facts)
         top, left, bottom, right = self._spatial(node)
         mode = str(attribute(node, "mode", "constant"))
-        if mode not in ("constant", "reflect", "edge"):
-            raise Refused("mode", f"mode {mode}, only constant, reflect and edge are supported")
+        if mode not in MODES:
+            raise Refused("mode", f"mode {mode}, only {', '.join(MODES)} are supported")
+        if min(top, left, bottom, right) < 0 and mode not in ("constant", "edge"):
+            raise Refused("pads", f"negative pads {[top, left, bottom, right]} in mode {mode}")
         value = value_of(node)
         attributes: dict[str, Attribute] = {"pads": (top, left, bottom, right), "mode": mode, "value": value}
-        out = resized(x, channels_of(x), lambda h: h + top + bottom, lambda w: w + left + right)
-        return single(node, "Pad", (name,), attributes, out)
+        return single(node, "Pad", (name,), attributes, padded(x, top, left, bottom, right))
 
     @staticmethod
     def _computed(node: gs.Node, name: str, x: EdgeFact, facts: Facts) -> Match:
@@ -95,8 +106,6 @@ class PadRule(OpRule):
         end = dict(zip(order, values[len(order) :], strict=True))
         if any(begin.get(a, 0) or end.get(a, 0) for a in (0, 1)):
             raise Refused("axis", "batch or channels are padded, only H and W are supported")
-        if min(values) < 0:
-            raise Refused("pads", f"negative pads {values}")
         return begin.get(2, 0), begin.get(3, 0), end.get(2, 0), end.get(3, 0)
 
 
@@ -128,7 +137,7 @@ class PadLike(SiteOp):
 
 
 class Pad(SiteOp):
-    """ONNX's Pad of height and width: constant, reflect (without the border site) or edge; negative pads crop."""
+    """ONNX's Pad of height and width: constant, reflect (without the border site), edge or wrap; negative pads crop."""
 
     pads: list[int]
     mode: str
@@ -151,6 +160,8 @@ class Pad(SiteOp):
                 return np.where((at >= 0) & (at < size), at, -1)
             case "edge":
                 return np.clip(at, 0, size - 1)
+            case "wrap":
+                return at % size
             case "reflect":
                 period = max(2 * (size - 1), 1)
                 at = np.abs(at) % period

@@ -12,6 +12,7 @@ from rrm_onnx.ops.conv import ConvRule
 from rrm_onnx.ops.conv_transpose import ConvTransposeRule
 from rrm_onnx.ops.elementwise import BinaryRule
 from rrm_onnx.ops.global_pool import GlobalPoolRule
+from rrm_onnx.ops.instance_norm import InstanceNormRule
 from rrm_onnx.ops.layer_norm import LayerNormRule
 from rrm_onnx.ops.lrn import LrnRule
 from rrm_onnx.ops.pad import PadRule
@@ -34,6 +35,7 @@ ALL: tuple[OpRule, ...] = (
     GlobalPoolRule(),
     SoftmaxRule(),
     LayerNormRule(),
+    InstanceNormRule(),
     LrnRule(),
     ArgMaxRule(),
     ChannelReduceRule(),

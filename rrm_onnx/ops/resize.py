@@ -34,6 +34,7 @@ from rrm_onnx.ops.trials import Shapes, evaluate, size_giver, trials
 from rrm_onnx.types import Attribute, EdgeFact, Match
 
 TRANSFORMS = ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners")
+OTHERS = ("half_pixel_symmetric", "tf_half_pixel_for_nn")  # the same as one of these for whole factors, or sizes
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
@@ -59,7 +60,7 @@ def modes(node: gs.Node, opset: int) -> dict[str, Attribute]:
         return {"mode": mode, "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     transform = str(attribute(node, "coordinate_transformation_mode", "half_pixel"))
     rounding = str(attribute(node, "nearest_mode", "round_prefer_floor"))
-    if transform not in TRANSFORMS:
+    if transform not in (*TRANSFORMS, *OTHERS):
         raise Refused("mode", f"coordinate_transformation_mode {transform}")
     if rounding not in ROUNDINGS:
         raise Refused("mode", f"nearest_mode {rounding}")
@@ -68,6 +69,24 @@ def modes(node: gs.Node, opset: int) -> dict[str, Attribute]:
     if str(attribute(node, "keep_aspect_ratio_policy", "stretch")) != "stretch":
         raise Refused("mode", "keep_aspect_ratio_policy other than stretch")
     return {"mode": mode, "coordinate_transformation_mode": transform, "nearest_mode": rounding}
+
+
+def as_usual(attributes: dict[str, Attribute], factors: Sequence[float | None], by_sizes: bool) -> dict[str, Attribute]:
+    """The attributes with coordinate_transformation_mode among TRANSFORMS; refused where it is none of these.
+
+    factors: of height and width, where they are known. half_pixel_symmetric is half_pixel where input times factor is
+    whole; tf_half_pixel_for_nn reads (x + 1/2) / factor, whose floor is that of x / factor for a whole factor.
+    """
+    transform = attributes["coordinate_transformation_mode"]
+    whole = all(f is not None and f >= 1 and f % 1 == 0 for f in factors)
+    if transform == "half_pixel_symmetric" and (whole or by_sizes):
+        return {**attributes, "coordinate_transformation_mode": "half_pixel"}
+    floors = attributes["mode"] == "nearest" and attributes["nearest_mode"] == "floor"
+    if transform == "tf_half_pixel_for_nn" and whole and floors:
+        return {**attributes, "coordinate_transformation_mode": "asymmetric"}
+    if transform in OTHERS:
+        raise Refused("mode", f"coordinate_transformation_mode {transform} by a factor that is not whole")
+    return attributes
 
 
 def wanted(node: gs.Node, shapes: Shapes, x: tuple[int, ...]) -> tuple[float, float] | None:
@@ -97,8 +116,8 @@ class ResizeRule(OpRule):
     """Resize, Upsample -> rrm.Resize; rrm.ResizeLike where the sizes are computed from the shape of another map.
 
     Limits: height and width only; nearest or linear; scales or sizes that are constant, or sizes that are those of a
-    map, or a multiple of the input's; half_pixel, pytorch_half_pixel, asymmetric or align_corners; no antialias, and
-    the aspect ratio is not kept.
+    map, or a multiple of the input's; half_pixel, pytorch_half_pixel, asymmetric or align_corners, for whole factors
+    also half_pixel_symmetric and tf_half_pixel_for_nn; no antialias, and the aspect ratio is not kept.
     """
 
     makes = ("Resize", "ResizeLike")
@@ -117,6 +136,8 @@ class ResizeRule(OpRule):
         sizes = None if old or not has_input(node, 3) else self._sizes(node)
         if sizes is not None:
             height, width = (int(v) for v in sizes)
+            known = ((height, x.height), (width, x.width))
+            attributes = as_usual(attributes, [size / own if own else None for size, own in known], True)
             attributes |= {"scales": (), "sizes": (height, width)}
             return single(node, "Resize", (name,), attributes, out_fact(x, channels_of(x), height, width))
         if old and scales is not None and attributes["mode"] == "nearest" and any(s < 1 and 1 / s % 1 for s in scales):
@@ -124,7 +145,7 @@ class ResizeRule(OpRule):
         if scales is None or not scales.size:
             raise Refused("parameter-not-constant", "neither scales nor sizes are given")
         sy, sx = spatial(node, [float(v) for v in scales.ravel()], "scales")
-        attributes |= {"scales": (sy, sx), "sizes": ()}
+        attributes = as_usual(attributes, (sy, sx), False) | {"scales": (sy, sx), "sizes": ()}
         out = resized(x, channels_of(x), lambda h: math.floor(h * sy), lambda w: math.floor(w * sx))
         return single(node, "Resize", (name,), attributes, out)
 
@@ -134,6 +155,7 @@ class ResizeRule(OpRule):
         sizes = node.inputs[3]
         factor = times(node, name, x)
         if factor is not None:
+            attributes = as_usual(attributes, (factor, factor), True)
             attributes |= {"scales": (float(factor), float(factor)), "sizes": ()}
             out = resized(x, channels_of(x), lambda h: h * factor, lambda w: w * factor)
             return single(node, "Resize", (name,), attributes, out)
@@ -143,7 +165,7 @@ class ResizeRule(OpRule):
         like, fact = found
         check_batches(x, fact)
         out = out_fact(x, channels_of(x), fact.height, fact.width)
-        return single(node, "ResizeLike", (name, like), attributes, out)
+        return single(node, "ResizeLike", (name, like), as_usual(attributes, (None, None), True), out)
 
     @staticmethod
     def _sizes(node: gs.Node) -> tuple[float, float] | None:

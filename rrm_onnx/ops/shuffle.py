@@ -107,7 +107,7 @@ def moved(node: gs.Node, array: NDArray[np.int64], shapes: Shapes) -> NDArray[np
         perm = list(attribute(node, "perm", range(array.ndim)[::-1]))
         return array.transpose(perm) if len(perm) == array.ndim else None
     sizes = evaluate(node.inputs[1], shapes)
-    if sizes is None or int(attribute(node, "allowzero", 0)):
+    if sizes is None or (int(attribute(node, "allowzero", 0)) and 0 in sizes):
         return None
     wanted = [array.shape[k] if v == 0 and k < array.ndim else int(v) for k, v in enumerate(sizes.ravel())]
     rest = math.prod(v for v in wanted if v != -1)

@@ -1,4 +1,7 @@
-"""Views over channels: Concat, Slice and Split cost nothing, they only rewrite the segments of a ticket."""
+"""Views over channels: Concat, Slice and Split cost nothing, they only rewrite the segments of a ticket.
+
+A Slice of height or width is a Pad with negative pads.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
 
 from rrm_onnx.ops.base import (
     Facts,
@@ -14,13 +18,18 @@ from rrm_onnx.ops.base import (
     Refused,
     attribute,
     channels_of,
+    has_input,
     map_input,
     out_fact,
     parameter,
     single,
 )
+from rrm_onnx.ops.pad import padded
 from rrm_onnx.ops.reference_base import RrmOp, common_stream, cut, pack, unpack
-from rrm_onnx.types import EdgeFact, Match, RrmNode
+from rrm_onnx.ops.trials import evaluate, sources, trials
+from rrm_onnx.types import Attribute, EdgeFact, Match, RrmNode
+
+LARGEST = 2**31 - 1  # an end from which on exporters mean all that is left
 
 
 def channel_axis(axis: int, rank: int = 4) -> None:
@@ -50,30 +59,77 @@ class ConcatRule(OpRule):
 
 
 class SliceRule(OpRule):
-    """Slice with step 1 over axis 1 -> rrm.Slice.
+    """Slice with step 1 over axis 1 -> rrm.Slice; over height and width -> rrm.Pad, which crops.
 
-    Limits: over channels only, with step 1; starts, ends, axes and steps are constants.
+    Limits: over channels, or over height and width, with step 1; axes and steps are constants, starts and ends
+    too, or the same for all sizes; counted from the end only where the size is known.
     """
 
+    makes = ("Slice", "Pad")
     op_types = ("Slice",)
 
     def accept(self, node: gs.Node, facts: Facts) -> Match:
         name, x = map_input(node, 0, facts)
-        starts, ends = parameter(node, "starts", 1), parameter(node, "ends", 2)
-        axes, steps = parameter(node, "axes", 3), parameter(node, "steps", 4)
-        if starts is None or ends is None:
-            raise Refused("parameter-not-constant", "starts and ends are absent")
-        axis_list = np.arange(starts.size) if axes is None else axes.ravel()
-        if axis_list.size != 1:
-            raise Refused("axis", f"{axis_list.size} axes at once, only the channel axis (1) is supported")
-        channel_axis(int(axis_list[0]))
-        if steps is not None and int(steps.ravel()[0]) != 1:
-            raise Refused("step", f"step {int(steps.ravel()[0])}, only 1 is supported")
-        start, end, _ = slice(int(starts.ravel()[0]), int(ends.ravel()[0])).indices(channels_of(x))
+        ranges = slice_ranges(node, facts)
+        if set(ranges) <= {2, 3} and ranges:
+            (top, bottom), (left, right) = (cut_off(ranges.get(a), s) for a, s in ((2, x.height), (3, x.width)))
+            attributes: dict[str, Attribute] = {
+                "pads": (-top, -left, -bottom, -right),
+                "mode": "constant",
+                "value": 0.0,
+            }
+            return single(node, "Pad", (name,), attributes, padded(x, -top, -left, -bottom, -right))
+        if len(ranges) > 1:
+            raise Refused("axis", f"{len(ranges)} axes at once, only channels, or height and width, are supported")
+        ((axis, bounds),) = ranges.items() or [(1, (0, LARGEST))]
+        channel_axis(axis)
+        start, end, _ = slice(*bounds).indices(channels_of(x))
         if end <= start:
             raise Refused("shape", "an empty range of channels")
         out = out_fact(x, end - start, x.height, x.width)
         return single(node, "Slice", (name,), {"start": start, "end": end}, out)
+
+
+def slice_ranges(node: gs.Node, facts: Facts) -> dict[int, tuple[int, int]]:
+    """(start, end) of each axis of which a Slice with step 1 leaves something out."""
+    starts, ends = bound(node, "starts", 1, facts), bound(node, "ends", 2, facts)
+    axes, steps = parameter(node, "axes", 3), parameter(node, "steps", 4)
+    if starts is None or ends is None:
+        raise Refused("parameter-not-constant", "starts and ends are absent")
+    for step in () if steps is None else steps.ravel():
+        if int(step) != 1:
+            raise Refused("step", f"step {int(step)}, only 1 is supported")
+    axis_list = np.arange(starts.size) if axes is None else axes.ravel()
+    bounds = zip(axis_list, starts.ravel(), ends.ravel(), strict=True)
+    named = {int(axis) % 4: (int(start), int(end)) for axis, start, end in bounds}
+    return {axis: (start, end) for axis, (start, end) in named.items() if start != 0 or end < LARGEST}
+
+
+def bound(node: gs.Node, name: str, index: int, facts: Facts) -> NDArray[Any] | None:
+    """Starts or ends: constant, or computed from shapes to the same numbers for all sizes (half of the channels)."""
+    if name in node.attrs or not has_input(node, index) or isinstance(node.inputs[index], gs.Constant):
+        return parameter(node, name, index)
+    tensor = node.inputs[index]
+    makers = {like: facts.edges.get(like, EdgeFact()) for like in sources(tensor)}
+    if not 1 <= len(makers) <= 2 or any(f.kind != "map" for f in makers.values()):
+        return parameter(node, name, index)
+    found = [evaluate(tensor, dict(zip(makers, shapes, strict=True))) for shapes in trials(*makers.values())]
+    if found[0] is None or any(f is None or f.tolist() != found[0].tolist() for f in found):
+        return parameter(node, name, index)
+    return found[0]
+
+
+def cut_off(bounds: tuple[int, int] | None, size: int | None) -> tuple[int, int]:
+    """How many sites a slice of height or width leaves out before and behind."""
+    if bounds is None:
+        return 0, 0
+    start, end = bounds
+    if size is not None:
+        start, end, _ = slice(start, end).indices(size)
+        return start, size - max(end, start)
+    if start < 0 or 0 <= end < LARGEST:
+        raise Refused("size-unknown", f"from {start} to {end} of a size that is not known")
+    return start, max(-end, 0)
 
 
 class SplitRule(OpRule):

@@ -3,9 +3,9 @@
 
     python tests/bench/plots.py pairs.json operators.json -o docs/pictures
 
-A file of pairs gives bars: how many times as fast, beside what the share of multiply-accumulates would allow. A file of
-operators gives curves of the ratio over the share of sites that change; with one share only, bars. The picture has the
-file's name.
+A file of pairs gives bars: how many times as fast, beside what the share of multiply-accumulates would allow; where it
+was measured (--roofline, --phases) also NAME-roofline.png and NAME-phases.png. A file of operators gives curves of the
+ratio over the share of sites that change; with one share only, bars. The picture has the file's name.
 """
 
 from __future__ import annotations
@@ -31,6 +31,18 @@ PAIRS_A_ROW = 5
 SHADES = ("#1b3a5c", "#2f74a8", "#62aed6", "#a9d5ea", "#d5ebf5")  # by tolerance, dark is exact
 RIVAL = "#c2381e"
 LINES = ("#1b6ca8", "#d1701c", "#2a8c4a", "#a8324a", "#6b4fa0", "#8a6a2f")
+PHASE_COLOURS = (
+    "#8a6a2f",
+    "#d1701c",
+    "#f0c27b",
+    "#1b3a5c",
+    "#2f74a8",
+    "#62aed6",
+    "#2a8c4a",
+    "#a9d5ea",
+    "#bbbbbb",
+    "#777777",
+)
 Row = Mapping[str, Any]
 plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
 
@@ -55,6 +67,56 @@ def pairs(rows: Sequence[Row], machine: Row) -> plt.Figure:
     figure.supylabel("times as fast as ONNX Runtime", fontsize=11)
     finish(figure, machine, head)
     return figure
+
+
+def rooflines(rows: Sequence[Row], machine: Row) -> plt.Figure:
+    """For each pair and tolerance: what its nodes took, and what they would take by multiply-accumulates and bytes."""
+    lines = [row for row in rows if row.get("roofline")]
+    figure, axis = plt.subplots(figsize=(8, 0.42 * len(lines) + 1.6))
+    for k, row in enumerate(lines):
+        best = row["roofline"]
+        axis.barh(k, best["ms"] / best["reached"], 0.74, color="#d5ebf5", label="measured, all nodes")
+        axis.barh(k - 0.18, best["compute_ms"], 0.3, color=LINES[0], label="at best by multiply-accumulates")
+        axis.barh(k + 0.18, best["memory_ms"], 0.3, color=LINES[1], label="at best by bytes")
+        axis.text(best["ms"] / best["reached"], k, f" {100 * best['reached']:.0f} %", va="center", fontsize=8)
+    axis.set_yticks(range(len(lines)), [labelled(row) for row in lines], fontsize=8)
+    axis.set(xscale="log", xlabel="milliseconds a frame; the figure is the share of what is possible")
+    axis.set_ylim(len(lines) - 0.4, -0.6)
+    legend_above(figure, axis, 3)
+    finish(figure, machine, head=0.35)
+    return figure
+
+
+def phases(rows: Sequence[Row], machine: Row) -> plt.Figure:
+    """For each pair and tolerance: which share of the threads' time goes to what."""
+    lines = [row for row in rows if row.get("phases")]
+    names = [name for name in lines[0]["phases"] if name not in ("outside", "swept")] + ["outside"]
+    figure, axis = plt.subplots(figsize=(8, 0.34 * len(lines) + 1.8))
+    for k, row in enumerate(lines):
+        total, at = sum(row["phases"][name] for name in names), 0.0
+        for name, colour in zip(names, PHASE_COLOURS, strict=True):
+            share = 100 * row["phases"][name] / total
+            axis.barh(k, share, 0.76, left=at, color=colour, label=name)
+            at += share
+    axis.set_yticks(range(len(lines)), [labelled(row) for row in lines], fontsize=8)
+    axis.set_xlabel("share of the time, %; outside: ONNX Runtime and dense nodes")
+    axis.set_xlim(0, 100)
+    axis.set_ylim(len(lines) - 0.4, -0.6)
+    legend_above(figure, axis, 5)
+    finish(figure, machine, head=0.55)
+    return figure
+
+
+def labelled(row: Row) -> str:
+    return f"{row['pair']}, " + (f"tolerance {row['tolerance']:g}" if row["tolerance"] else "exact")
+
+
+def legend_above(figure: plt.Figure, axis: plt.Axes, columns: int) -> None:
+    """Each label once, above the axes."""
+    keys = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    figure.legend(
+        keys.values(), keys, loc="upper center", ncols=columns, frameon=False, fontsize=8, bbox_to_anchor=(0.5, 0.995)
+    )
 
 
 def pair_legend(rows: Sequence[Row], tolerances: Sequence[float]) -> tuple[list[Any], list[str]]:
@@ -204,8 +266,18 @@ def finish(figure: plt.Figure, machine: Row, head: float = 0.0) -> None:
     figure.tight_layout(rect=(0, 0.22 / height, 1, 1 - head / height))
 
 
+def pictures(path: pathlib.Path) -> dict[str, plt.Figure]:
+    """The figures of one JSON file by what is added to its name; SystemExit with a sentence where it is not one."""
+    figures = {"": picture(path)}
+    found = json.loads(path.read_text())
+    for kind, draw in (("roofline", rooflines), ("phases", phases)):
+        if any(row.get(kind) for row in found["rows"]):
+            figures[f"-{kind}"] = draw(found["rows"], found["machine"])
+    return figures
+
+
 def picture(path: pathlib.Path) -> plt.Figure:
-    """The figure of one JSON file; SystemExit with a sentence where it is something else."""
+    """The main figure of one JSON file."""
     try:
         found = json.loads(path.read_text())
         rows, machine = found["rows"], found["machine"]
@@ -229,12 +301,12 @@ def main() -> int:
     parser.add_argument("-o", "--out", type=pathlib.Path, default=pathlib.Path("."), help="folder of the pictures [.]")
     given = parser.parse_args()
     for path in given.json:
-        figure = picture(path)
-        given.out.mkdir(parents=True, exist_ok=True)
-        target = given.out / f"{path.stem}.png"
-        figure.savefig(target, dpi=144)
-        plt.close(figure)
-        print(target)
+        for more, figure in pictures(path).items():
+            given.out.mkdir(parents=True, exist_ok=True)
+            target = given.out / f"{path.stem}{more}.png"
+            figure.savefig(target, dpi=144)
+            plt.close(figure)
+            print(target)
     return 0
 
 

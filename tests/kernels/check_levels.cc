@@ -167,9 +167,10 @@ void CheckElementwise(const Kernels& k, int sites, int c) {
     kReference.arg_max({a.data(), c, sites, c, best[1].data()}, last);
     Expect(k, "arg_max", best[0], best[1], 0);
   }
-  for (int act = 0; act <= static_cast<int>(rrm::Act::kMish); ++act) {
+  for (int act = 0; act <= static_cast<int>(rrm::Act::kSquare); ++act) {
     Floats x = a;
-    for (float& v : x) v = act == static_cast<int>(rrm::Act::kSqrt) ? fabsf(v) : 8 * v;
+    const bool positive = act == static_cast<int>(rrm::Act::kSqrt) || act == static_cast<int>(rrm::Act::kLog);
+    for (float& v : x) v = positive ? fabsf(v) : 8 * v;
     Floats y = x;
     k.activate(x.data(), sites, c, {static_cast<rrm::Act>(act), 0.25f, 0.5f, slopes.data()});
     kReference.activate(y.data(), sites, c, {static_cast<rrm::Act>(act), 0.25f, 0.5f, slopes.data()});

@@ -37,7 +37,7 @@ EMULATIONS = {
 }
 ACTIVATIONS = (
     "none relu leaky_relu prelu clip sigmoid hard_sigmoid hard_swish silu tanh gelu elu abs neg "
-    "exp sqrt erf softplus mish sign"
+    "exp sqrt erf softplus mish sign log gelu_tanh square"
 ).split()
 BINARY_OPS = "add sub mul div max min pow".split()
 GATES = "all exact rms".split()

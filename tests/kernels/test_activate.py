@@ -40,14 +40,28 @@ FORMULAS = {
     "neg": np.negative,
     "exp": np.exp,
     "sqrt": np.sqrt,
+    "log": np.log,
+    "square": np.square,
+    "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
     "erf": ERF,
     "softplus": softplus,
     "mish": lambda x: x * np.tanh(softplus(x)),
     "sign": np.sign,
 }
 # Largest error relative to the result; where a sum cancels, relative to the size of the sum's terms instead.
-RELATIVE = {"sigmoid": 5e-7, "silu": 5e-7, "exp": 5e-7, "none": 0, "abs": 0, "neg": 0, "relu": 0, "clip": 0, "sign": 0}
-CANCELS = {"hard_sigmoid": 1.0, "hard_swish": 1.0, "gelu": 1.0}
+RELATIVE = {
+    "sigmoid": 5e-7,
+    "silu": 5e-7,
+    "exp": 5e-7,
+    "log": 1.5e-7,
+    "none": 0,
+    "abs": 0,
+    "neg": 0,
+    "relu": 0,
+    "clip": 0,
+    "sign": 0,
+}
+CANCELS = {"hard_sigmoid": 1.0, "hard_swish": 1.0, "gelu": 1.0, "gelu_tanh": 1.0}
 
 
 def apply(table: Kernels, name: str, x: np.ndarray, shift: int = 0, slopes: np.ndarray | None = None) -> np.ndarray:
@@ -63,6 +77,9 @@ def samples(name: str) -> np.ndarray:
     rng = np.random.default_rng(1)
     x = np.concatenate([np.linspace(-30, 30, 6001), rng.standard_normal(2000), rng.standard_normal(500) * 1e-3])
     x = np.concatenate([x, np.linspace(-87, 88, 701), [0.0, 1e-30, -1e-30]]).astype(np.float32)
+    if name == "log":  # the whole range, and finely where the logarithm is next to nothing
+        x = np.concatenate([np.exp(np.linspace(-87.3, 88.7, 4001)), np.exp(np.linspace(-1, 1, 4001))])
+        return np.concatenate([x, 1 + np.linspace(-1, 1, 2001) * 1e-4]).astype(np.float32)
     return np.abs(x) if name == "sqrt" else x
 
 
@@ -95,6 +112,9 @@ SPECIAL = {  # function of -inf, -1000, 1000, inf, NaN; None: not specified
     "neg": (INF, 1000, -1000, -INF, NAN),
     "exp": (0, 0, INF, INF, NAN),
     "sqrt": (NAN, NAN, math.sqrt(1000), INF, NAN),
+    "square": (INF, 1e6, 1e6, INF, NAN),
+    "log": (NAN, NAN, math.log(1000), INF, NAN),
+    "gelu_tanh": (0, 0, 1000, INF, NAN),
     "erf": (-1, -1, 1, 1, NAN),
     "softplus": (0, 0, 1000, INF, NAN),
     "mish": (0, 0, 1000, INF, NAN),
@@ -118,6 +138,14 @@ def test_exp_at_the_ends_of_its_range(level: Kernels) -> None:
         want = np.exp(x[0].astype(np.float64)).astype(np.float32)
     want[np.abs(want) < np.finfo(np.float32).tiny] = 0
     np.testing.assert_allclose(out, want, rtol=5e-7)
+
+
+def test_log_at_the_ends_of_its_range(level: Kernels) -> None:
+    """Denormals of either sign count as zero; one is exact."""
+    tiny = np.finfo(np.float32).tiny
+    x = np.array([[0, -0.0, tiny / 2, -tiny / 2, tiny, 1, np.finfo(np.float32).max, -tiny, -1]], np.float32)
+    want = np.array([-INF] * 4 + [math.log(tiny), 0, math.log(np.finfo(np.float32).max), NAN, NAN])
+    np.testing.assert_allclose(apply(level, "log", x)[0], want, rtol=1.5e-7)
 
 
 @pytest.mark.parametrize("name", FORMULAS)
