@@ -48,7 +48,8 @@ def test_a_recording_holds_frames_and_the_originals_answers(temporary):
     feeds = noisy(15)
     session = yardstick.dense_session(cnn(size=32), 1)
     with recorded(feeds) as found:
-        assert len(found) == 15 + SHAKEN * SHIFTS and found.shaken == [Stretch(15, 27)] and found.dense_ms > 0
+        assert (found.footage, len(found)) == (15, 15 + 2 * SHAKEN * SHIFTS) and found.dense_ms > 0
+        assert (found.shaken, found.shaken_check) == ([Stretch(15, 27)], [Stretch(27, 39)])
         for t in (0, 7, 14):
             assert list(found.feed(t)) == ["x"] and yardstick.same_bits(found.feed(t)["x"], feeds[t]["x"])
             (truth,) = found.truth(t)
@@ -63,8 +64,9 @@ def test_shaken_frames_are_frames_that_fit_moved_by_a_few_pixels(temporary):
     feeds = noisy(15)
     session = yardstick.dense_session(cnn(size=32), 1)
     with recorded(feeds) as found:
-        for k, t in enumerate(range(15, 27)):
-            x, (origin, *_) = found.feed(t)["x"], [feeds[int(f)]["x"] for f in np.linspace(0, 9, SHAKEN)[k // SHIFTS :]]
+        origins = [int(t) for ends in ((0, 9), (10, 14)) for t in np.linspace(*ends, SHAKEN)]
+        for k, t in enumerate(range(15, 39)):
+            x, origin = found.feed(t)["x"], feeds[origins[k // SHIFTS]]["x"]
             assert yardstick.same_bits(found.truth(t)[0], session.run(None, {"x": x})[0])
             moves = [(d, r) for d in range(-3, 4) for r in range(-3, 4) if np.array_equal(shifted(origin, d, r), x)]
             assert len(moves) == 1 and all(moves[0])

@@ -14,6 +14,7 @@ from rrm_onnx.fuse import fuse
 from rrm_onnx.session import InferenceSession
 from rrm_onnx.types import CONVOLUTIONS
 
+SPARSE = 1e-6  # a drift so small turns thresholds that nothing passes into those of the frames in which something does
 Thresholds = npt.NDArray[np.float64]
 
 
@@ -35,6 +36,11 @@ class Setting:
     thresholds: tuple[float, ...]
     drift: float = 1.0
     period: int = 1
+
+    @property
+    def sparse(self) -> bool:
+        """Whether anything passes in every `period`-th frame only."""
+        return self.period > 1 and self.drift <= SPARSE
 
     def scaled(self, factor: float) -> Setting:
         return replace(self, thresholds=tuple(factor * t for t in self.thresholds))

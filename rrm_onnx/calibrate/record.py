@@ -34,8 +34,8 @@ class Stretch:
 
 class Recording:
     """Frames as feeds and the original's answers, by number; `fit` and `check`: the stretches to search and to check
-    on; `shaken`: frames of `fit` moved by a few pixels, so that everything in them changes (none where no input is a
-    picture). A context manager: the files go when it ends."""
+    on; `shaken` and `shaken_check`: frames of these moved by a few pixels, so that everything in them changes (none
+    where no input is a picture). A context manager: the files go when it ends."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="rrm-calibrate-")
@@ -43,6 +43,7 @@ class Recording:
         self.fit: list[Stretch] = []
         self.check: list[Stretch] = []
         self.shaken: list[Stretch] = []
+        self.shaken_check: list[Stretch] = []
         self.dense_ms = 0.0  # a frame, by the median
         self.changes: list[float] = []  # of each frame's input against the one before: RMS over the RMS of the input
 
@@ -56,6 +57,11 @@ class Recording:
 
     def __len__(self) -> int:
         return len(self._arrays)
+
+    @property
+    def footage(self) -> int:
+        """So many frames, the first ones, are the user's."""
+        return max(s.end for s in self.check)
 
     def _path(self, t: int, what: str) -> pathlib.Path:
         return pathlib.Path(self._folder.name, f"{t}-{what}.npy")
@@ -134,12 +140,13 @@ def record(
             recording.close_clip(first)
         if not recording.fit:
             raise CalibrationError("there are no frames", hint="give a clip, or an iterable that is not used up")
-        first = len(recording)
-        for feed in shaken(recording):
-            recording.changes.append(0.0)
-            recording.add(feed, yardstick.run(session, names, feed))
-        if len(recording) > first:
-            recording.shaken.append(Stretch(first, len(recording)))
+        for of, found in ((recording.fit, recording.shaken), (recording.check, recording.shaken_check)):
+            first = len(recording)
+            for feed in shaken(recording, of):
+                recording.changes.append(0.0)
+                recording.add(feed, yardstick.run(session, names, feed))
+            if len(recording) > first:
+                found.append(Stretch(first, len(recording)))
     except BaseException:
         recording.__exit__(None, None, None)
         raise
@@ -147,10 +154,10 @@ def record(
     return recording
 
 
-def shaken(recording: Recording) -> Iterator[dict[str, Array]]:
-    """SHAKEN frames of `fit`, some after each other, each moved SHIFTS times."""
-    rng = np.random.default_rng(0)
-    frames = [t for s in recording.fit for t in range(s.first, s.end)]
+def shaken(recording: Recording, stretches: Sequence[Stretch]) -> Iterator[dict[str, Array]]:
+    """SHAKEN frames of these stretches, each moved SHIFTS times."""
+    frames = [t for s in stretches for t in range(s.first, s.end)]
+    rng = np.random.default_rng(frames[0])
     for t in np.linspace(0, len(frames) - 1, SHAKEN).astype(int):
         feed = recording.feed(frames[t])
         pictures = {name for name, x in feed.items() if x.ndim == 4}

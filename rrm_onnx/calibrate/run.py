@@ -17,7 +17,7 @@ from rrm_onnx.calibrate.curve import Entry, curve
 from rrm_onnx.calibrate.metrics import Metric, make
 from rrm_onnx.calibrate.points import Setting
 from rrm_onnx.calibrate.record import record
-from rrm_onnx.calibrate.search import Found, Search, margin
+from rrm_onnx.calibrate.search import GUARD, Found, Search, margin
 from rrm_onnx.calibrate.thresholds import Thresholds
 from rrm_onnx.calibrate.trial import Outcome, Trial, prepare
 from rrm_onnx.errors import CalibrationError, RrmError
@@ -170,21 +170,25 @@ class _Calibration:
         recording = self.trial.recording
         setting, check = found.setting, recording.check
         exact = self.trial.run(self.trial.uniform(0.0), check)
-        kept = self.judge.allowed * (1 - margin(sum(len(s) for s in (*recording.fit, *check))))
+        kept = self.judge.allowed * (1 - margin(recording.footage))
         for k in range(TIMES):
             self.progress(Progress("checking", k, TIMES, found.outcome))
             if not any(setting.thresholds):
                 break
             outcome = self.trial.run(setting, check)
-            if outcome.loss <= kept:
+            if outcome.loss <= kept and self._shaken(setting) <= GUARD * self.judge.allowed:
                 if outcome.cost < GAIN * exact.cost:
                     return setting, outcome
                 break
-            held = setting.period > 1 and setting.drift == 0 and setting.thresholds[0] > 1
-            if held:  # whole answers: smaller thresholds would be the same
+            if setting.sparse and setting.drift == 0:  # whole answers: smaller thresholds would be the same
                 break
             setting = setting.scaled(TIGHTER)
         return self.trial.uniform(0.0), exact
+
+    def _shaken(self, setting: Setting) -> float:
+        """Mean loss on shaken frames that were not searched on; 0 where between two frames nothing is to pass."""
+        shaken = self.trial.recording.shaken_check
+        return self.trial.run(setting, shaken).loss if shaken and not setting.sparse else 0.0
 
     def _thresholds(self, found: Found, setting: Setting, facts: Mapping[str, Any]) -> Thresholds:
         recording = self.trial.recording
@@ -194,7 +198,7 @@ class _Calibration:
             "metric": self.judge.name,
             "is_error": self.judge.metric.is_error,
             "budget": self.judge.value,
-            "frames": sum(len(s) for s in (*recording.fit, *recording.check)),
+            "frames": recording.footage,
             "searched_on": sum(len(s) for s in recording.fit),
             "tried": found.tried,
             "stopped": self.stopped,

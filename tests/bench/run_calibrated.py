@@ -6,6 +6,8 @@ Beside it the largest uniform tolerance that keeps to the same budget on the fir
 and every 3rd frame only would agree to.
 
     python tests/bench/run_calibrated.py street squats bottles --json calibrated.json
+
+With --keep FOLDER the thresholds of a pair are kept there, and taken from there the next time.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from run_pairs import CORPUS, Agreement, Pair, cell, machine, tell_missing  # no
 
 from rrm_onnx import pipeline, yardstick
 from rrm_onnx.bench.interleave import Comparison
-from rrm_onnx.calibrate import Thresholds, calibrate
+from rrm_onnx.calibrate import calibrate
 from rrm_onnx.types import Options
 
 COLUMNS = (
@@ -50,33 +52,36 @@ def measure(pair: Pair, given: argparse.Namespace) -> dict[str, Any]:
     feeds = list(pair.feeds("clip"))
     half = len(feeds) // 2
     agree = lambda truth, got: pair.metrics.agreement(pair.pair, truth, got)  # noqa: E731
-    start = time.perf_counter()
     budget = pair.pair["budget"]
-    found = calibrate(
-        pair.model, [feeds[:half]], metric=agree, budget=budget, threads=given.threads, minutes=given.minutes
-    )
-    seconds = time.perf_counter() - start
-    row = compare(pair, found.to_dict(), None, feeds[half:], given)
-    uniform: dict[str, Any] = {"tolerance": found.facts["uniform"] or 0.0, "agreement": None, "macs": None}
+    kept = given.keep / f"{pair.name}.json" if given.keep else None
+    if kept and kept.exists():
+        found = json.loads(kept.read_text())
+    else:
+        start = time.perf_counter()
+        options: dict[str, Any] = {"threads": given.threads, "minutes": given.minutes}
+        found = calibrate(pair.model, [feeds[:half]], metric=agree, budget=budget, **options).to_dict()
+        found["calibration"]["seconds"] = time.perf_counter() - start
+        if kept:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(found, indent=1) + "\n")
+    facts = found["calibration"]
+    row = compare(pair, found, None, feeds[half:], given)
+    uniform: dict[str, Any] = {"tolerance": facts["uniform"] or 0.0, "agreement": None, "macs": None}
     other = compare(pair, None, uniform["tolerance"], feeds[half:], given)
     uniform |= {"agreement": other["agreement"], "macs": other["macs_share"], "ratio": other["ratio"]}
     return {
         "pair": pair.name,
         "camera": pair.pair["camera"],
         "budget": budget,
-        "seconds": seconds,
+        "seconds": facts["seconds"],
         "kept": "yes" if row["agreement"] >= budget else "no",
         "uniform": uniform,
         "to_uniform": row["macs_share"] / other["macs_share"],
-        "exact": found.exact,
-        "facts": dict(found.facts),
-        "setting": settings_of(found),
+        "drift": found["drift"],
+        "period": found["period"],
+        "facts": facts,
         **row,
     }
-
-
-def settings_of(found: Thresholds) -> dict[str, Any]:
-    return {"drift": found.setting.drift, "period": found.setting.period, "thresholds": list(found.setting.thresholds)}
 
 
 def compare(
@@ -113,6 +118,7 @@ def main() -> int:
     parser.add_argument("--frames", type=int, help="at most this many frames of each clip")
     parser.add_argument("--threads", type=int, default=2, help="of each session [2]")
     parser.add_argument("--minutes", type=float, default=10, help="of each search [10]")
+    parser.add_argument("--keep", type=pathlib.Path, metavar="FOLDER", help="of thresholds, to read and to write")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures there as well")
     given = parser.parse_args()
     given.isa, given.spinning = None, False
