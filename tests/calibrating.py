@@ -11,17 +11,26 @@ import onnx
 import pytest
 
 from rrm_onnx import yardstick
+from rrm_onnx.calibrate import search, trial
 from rrm_onnx.calibrate.trial import CostModel
 
 
 @pytest.fixture
 def counted_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A millisecond a frame, and one for each 100,000 multiply-accumulates done: the same on every machine."""
+    count_costs(monkeypatch)
+
+
+def count_costs(patch: pytest.MonkeyPatch) -> None:
+    """A millisecond a frame, and one for each 100,000 multiply-accumulates done: the same on every machine. Little is
+    learnt from the clock then, and the search goes fewer rounds."""
 
     def cost(_self: CostModel, nodes: Any, frames: int) -> float:
         return float(1 + sum(n["macs_done"] for n in nodes) / frames / 1e5)
 
-    monkeypatch.setattr(CostModel, "cost", cost)
+    patch.setattr(CostModel, "cost", cost)
+    patch.setattr(trial, "REPEATS", 1)
+    patch.setattr(trial, "LEARNT_FRAMES", 3)
+    patch.setattr(search, "ROUNDS", 2)
 
 
 @pytest.fixture

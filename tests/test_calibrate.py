@@ -6,13 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from calibrating import Breaking, closeness, counted_costs, losses, temporary  # noqa: F401
+from calibrating import Breaking, closeness, count_costs, counted_costs, losses, temporary  # noqa: F401
 from small import cnn, noisy, pictures, write_clip
 
 import rrm_onnx
 from rrm_onnx import video, yardstick
 from rrm_onnx.calibrate import CalibrationStopped, Thresholds, calibrate
-from rrm_onnx.calibrate.trial import CostModel
 from rrm_onnx.common import source_hash
 from rrm_onnx.errors import CalibrationError, ClipError, MetricError, ThresholdsError
 
@@ -29,7 +28,7 @@ def calibrated(frames=None, model=MODEL, **given) -> Thresholds:
 @pytest.fixture(scope="module")
 def found(library) -> Thresholds:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CostModel, "cost", lambda _, nodes, frames: 1 + sum(n["macs_done"] for n in nodes) / frames / 1e5)
+        count_costs(patch)
         return calibrated([noisy(36)])
 
 

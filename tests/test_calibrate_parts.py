@@ -1,4 +1,4 @@
-"""The parts of a calibration: frames kept, gates set between two runs, costs modelled, alternatives counted."""
+"""The parts of a calibration: frames kept, gates set between two runs, costs modelled."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ from toys import TOYS, Toy
 
 import rrm_onnx
 from rrm_onnx import yardstick
-from rrm_onnx.calibrate import curve
 from rrm_onnx.calibrate.points import Point, Setting, apply, figure, points_of
 from rrm_onnx.calibrate.record import SHAKEN, SHIFTS, Recording, Stretch, change, record, shifted
 from rrm_onnx.calibrate.thresholds import Thresholds
-from rrm_onnx.calibrate.trial import CostModel, Trial, line, mean_and_error, prepare
+from rrm_onnx.calibrate.trial import CostModel, Trial, line, liveliest, mean_and_error, prepare
 from rrm_onnx.errors import CalibrationError
 from rrm_onnx.types import Options
 
@@ -300,69 +299,56 @@ def test_a_session_that_is_set_answers_as_a_model_with_that_file(library, toy):
         assert held or toy.dtype == "uint8"  # the gates did something
 
 
-def test_figures():
+def test_what_is_set_is_what_a_file_says():
+    """To the last digit: a file has six."""
+    points = [Point("x", "x", entry=True), Point("deep", "point", inner=True), Point("point", "point"), Point("c", "c")]
+    thresholds, scales = (tuple(np.random.default_rng(k).uniform(0, 2, 4)) for k in (0, 1))
+    setting, made = Setting(thresholds, 0.25, 4), {}
+
+    class Session:
+        def set_gate(self, node, gate, second):
+            made[node] = (*gate, *second)
+
+    apply(Session(), points, setting, scales)
+    nodes = Thresholds(points, setting, scales, scales, "", {}).to_dict()["nodes"]
+    said = {name: (n["threshold"], n["scale"]) for name, n in nodes.items()}
+    assert made == {"x": (*said["x"], 0.25, 4), "point": said["point"] + said["deep"], "c": (*said["c"], 0.0, 0.0)}
     assert figure(0.0123456789) == 0.0123457 and figure(1e9) == 1e9 and figure(0) == 0
 
 
-# --- alternatives ---------------------------------------------------------------------------------------------------
+# --- trials --------------------------------------------------------------------------------------------------------
 
 
-class Counted:
-    """A recording of one number a frame, which is the answer too."""
-
-    dense_ms = 10.0
-
-    def __init__(self, numbers: list[float]) -> None:
-        self.numbers = numbers
-        self.changes = [0.0, *(abs(b - a) for a, b in itertools.pairwise(numbers))]
-
-    def truth(self, t: int) -> list[np.ndarray]:
-        return [np.array(self.numbers[t])]
-
-
-def apart(truth, got) -> float:
-    return float(abs(truth[0] - got[0]))
-
-
-def test_held_answers_by_hand():
-    found = {e.value: e for e in curve.held(Counted([0, 1, 2, 3, 4, 5, 6]), apart, [Stretch(0, 7)])}
-    # frames 1 to 6 count; every 2nd: 2, 4, 6 are computed, 1, 3, 5 are one off
-    assert (found[2].loss, found[2].cost, found[2].macs) == pytest.approx((0.5, 5.0, 0.5))
-    assert (found[3].loss, found[3].cost) == pytest.approx(((1 + 2 + 0 + 1 + 2 + 0) / 6, 10 * 2 / 6))
-    assert (found[5].loss, found[5].cost) == pytest.approx(((1 + 2 + 3 + 4 + 0 + 1) / 6, 10 * 1 / 6))
-    two = curve.held(Counted([0, 1, 2, 50, 51, 52]), apart, [Stretch(0, 3), Stretch(3, 6)])[0]
-    assert (two.loss, two.macs) == (0.5, 0.5)  # each stretch begins with a frame of its own
-
-
-def test_a_motion_gate_by_hand():
-    # nothing moves but in frames 3 and 6
-    found = curve.gated(Counted([0, 0, 0, 5, 5, 5, 9, 9, 9]), apart, [Stretch(0, 9)])
-    assert [e.kind for e in found] == ["motion gate"] * 4
-    for entry in found[:2]:  # half of the frames and more move by 0
-        assert (entry.value, entry.loss, entry.macs, entry.cost) == (0, 0, 2 / 8, 2.5)
-    # three quarters by 1 or less, times 4 is 4: frame 3 moves by more, frame 6 does not, and is off by 4 with the rest
-    assert (found[2].value, found[2].loss, found[2].macs) == (4, 3 * 4 / 8, 1 / 8)
-    # nine tenths by 4.3 or less, times 10 is never reached; frames 3 to 5 are off by 5, 6 to 8 by 9
-    assert found[3].value > 9 and found[3].loss == pytest.approx((3 * 5 + 3 * 9) / 8) and found[3].macs == 0
-
-
-def test_small_moves_add_up_for_a_motion_gate():
-    # each frame moves by 1: at half the frames the limit is 1 / 0.5 = 2, more than that is reached in every third
-    found = curve.gated(Counted(list(range(10))), apart, [Stretch(0, 10)])
-    by_limit = {round(e.value, 6): e for e in found}
-    assert by_limit[2.0].macs == pytest.approx(3 / 9)
-    assert by_limit[2.0].loss == pytest.approx(sum([1, 2, 0] * 3) / 9)
+def test_costs_are_learnt_where_most_moves(library):
+    """A clip may begin with frames in which nothing does; one cut makes no part lively."""
+    moving = noisy(24)
+    still = [moving[0]] * 17
+    cut = [*still, {"x": 0 * moving[0]["x"]}, *still]
+    with recorded(cut + moving + still, still + moving) as recording:
+        part = liveliest(recording)
+        assert len(part) == 16 and part.first >= len(cut)
+        trial = Trial(prepare(cnn(size=32), Options()), recording, lambda a, b: 0.0, threads=1)
+        exact, held = (trial.run(trial.uniform(t), [part]) for t in (0.0, 1e9))
+        assert exact.cost > 1.2 * held.cost
+    with recorded(noisy(12)) as recording:  # fewer frames than are wanted
+        assert liveliest(recording) == Stretch(0, 8)
 
 
 def test_a_trial_runs_stretches_from_a_fresh_state(library):
     """What a stretch gives does not depend on what ran before it, and its first frame does not count."""
+    seen = []
+
+    def loss(truth, got):
+        seen.append(float(np.abs(truth[0] - got[0]).mean()))
+        return seen[-1]
+
     with recorded(noisy(15), noisy(15, seed=1)) as recording:
-        trial = Trial(
-            prepare(cnn(size=32), Options()), recording, lambda a, b: float(np.abs(a[0] - b[0]).mean()), threads=1
-        )
+        trial = Trial(prepare(cnn(size=32), Options()), recording, loss, threads=1)
         assert all(s > 0 for s in trial.scales) and trial.points[0] == Point("Enter_x", "Enter_x", entry=True)
         setting = trial.uniform(0.05)
         both = trial.run(setting, recording.check)
+        assert len(seen) == 2 * 4 and both.loss == pytest.approx(np.mean(seen))
+        assert not any(n["keyframes"] for n in both.nodes)
         one, two = (trial.run(setting, [s]) for s in recording.check)
         assert both.loss == pytest.approx((one.loss + two.loss) / 2) and both.bound > both.loss > 0
         assert both.macs == pytest.approx((one.macs + two.macs) / 2)

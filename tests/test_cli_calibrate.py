@@ -192,6 +192,7 @@ def test_interrupted_search(folder, capsys, monkeypatch):
     assert main([*L2, "--plot", "curve.png"] if importable("matplotlib") else L2) == 0
     err = capsys.readouterr().err
     assert "the search ended early (interrupted): this is the best it had" in err and "is exact" not in err
+    assert re.search(r"^on frames that were not searched on: loss 0\.0\d+, \d+\.\d\d ms a frame$", err, re.MULTILINE)
     assert files(folder) == WRITTEN
     assert not importable("matplotlib") or "curve.png is not written" in err
 

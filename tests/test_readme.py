@@ -12,9 +12,12 @@ import tomllib
 import numpy as np
 import onnx
 import pytest
+from calibrating import counted_costs  # noqa: F401
 from native import rounding
+from onnx import TensorProto, helper, numpy_helper
 from small import cnn, feeds, pictures, write_clip
 
+import rrm_onnx
 from rrm_onnx.cli import main
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -27,26 +30,49 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
+def detector() -> onnx.ModelProto:
+    """`cnn` with YOLOX's outputs in place of its last convolution: y (1, cells of strides 8, 16 and 32, 6)."""
+    model, rng = cnn(), np.random.default_rng(0)
+    graph = model.graph
+    del graph.node[-1]
+    for stride in (4, 8, 16):  # of a map of half the picture's size
+        weights = rng.normal(0, 0.1, (6, 16, 3, 3)).astype(np.float32)
+        graph.initializer.append(numpy_helper.from_array(weights, f"v{stride}"))
+        w, h, p, f = (f"{kind}{stride}" for kind in ("v", "head", "scores", "flat"))
+        graph.node.append(helper.make_node("Conv", ["r1", w], [h], h, pads=[1] * 4, strides=[stride] * 2))
+        graph.node.append(helper.make_node("Sigmoid", [h], [p], p))
+        graph.node.append(helper.make_node("Reshape", [p, "rows"], [f], f))
+    graph.initializer.append(numpy_helper.from_array(np.array([1, 6, -1]), "rows"))
+    graph.node.append(helper.make_node("Concat", ["flat4", "flat8", "flat16"], ["all"], "all", axis=2))
+    graph.node.append(helper.make_node("Transpose", ["all"], ["y"], "last", perm=[0, 2, 1]))
+    graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 84, 6]))
+    return model
+
+
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> pathlib.Path:
-    """Where the reader stands: model.onnx with an input x, and clip.mp4."""
+def folder(tmp_path, monkeypatch, counted_costs) -> pathlib.Path:  # noqa: F811
+    """Where the reader stands: model.onnx, a detector with an input x, and clips."""
     pytest.importorskip("av")
     monkeypatch.chdir(tmp_path)
-    onnx.save(cnn(), "model.onnx")
-    write_clip(tmp_path / "clip.mkv", pictures(4)).rename("clip.mp4")
+    onnx.save(detector(), "model.onnx")
+    for name in ("clip", "other", "day", "night"):
+        write_clip(tmp_path / f"{name}.mkv", pictures(12)).rename(f"{name}.mp4")
     return tmp_path
 
 
 def test_the_commands_run_in_order(folder, library):
     commands = [shlex.split(line) for block in blocks("sh") for line in block.splitlines() if line]
-    assert [c[:2] for c in commands] == [["rrm-onnx", name] for name in ("convert", "verify", "bench")]
+    order = "calibrate bench convert verify bench calibrate calibrate".split()
+    assert [c[:2] for c in commands] == [["rrm-onnx", name] for name in order]
     for command in commands:
+        if "--plot" in command and importlib.util.find_spec("matplotlib") is None:
+            command = command[: command.index("--plot")]
         assert main(command[1:]) == 0, command
 
 
 def test_the_python_blocks_run_in_order(folder, library, capsys):
     assert main(["convert", "model.onnx", "--tolerance", "0.02"]) == 0
-    names = {"frames": [f["x"] for f in feeds(4)], "np": np}
+    names = {"frames": [f["x"] for f in feeds(4)], "np": np, "rrm_onnx": rrm_onnx}
     assert len(blocks("python")) >= 3
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
@@ -68,7 +94,7 @@ def test_extras_and_options_and_links_exist(path, capsys):
     for named in re.findall(r"\.\[([\w,]+)\]", text):
         assert set(named.split(",")) <= set(extras), named
     help_texts = ""
-    for command in ("convert", "verify", "bench", "inspect", "doctor", "demo"):
+    for command in ("convert", "calibrate", "verify", "bench", "inspect", "doctor", "demo"):
         assert main([command, "--help"]) == 0
         help_texts += capsys.readouterr().out
     scripts = [ROOT / "tests" / "bench" / "run_pairs.py", ROOT / "tests" / "soak.py"]

@@ -128,8 +128,7 @@ class Trial:
         return [figure(s) for s in np.sqrt(np.mean(np.square(found), axis=0))]
 
     def _learn_costs(self) -> None:
-        first = self.recording.fit[0]
-        short = [Stretch(first.first, min(first.end, first.first + LEARNT_FRAMES))]
+        short = [liveliest(self.recording)]
         for threshold in LEARNT:
             for _ in range(REPEATS):
                 self._run(self.uniform(threshold), short, learn=True)
@@ -176,6 +175,13 @@ class Trial:
                 hint="an answer there is zero all over, or not finite: leave such frames out, or choose another metric",
             )
         return loss
+
+
+def liveliest(recording: Recording) -> Stretch:
+    """The LEARNT_FRAMES of `fit` in which most moves: where nothing does, all settings cost the same."""
+    ends = [(t, min(s.end, t + LEARNT_FRAMES)) for s in recording.fit for t in range(s.first, s.end)]
+    moved = np.cumsum(np.minimum(recording.changes, 1.0))  # a cut counts as one frame
+    return Stretch(*max(ends, key=lambda part: moved[part[1] - 1] - moved[part[0]]))
 
 
 def added(total: list[dict[str, Any]], more: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -208,6 +208,9 @@ def show(found: Any, out: pathlib.Path, file: pathlib.Path) -> None:
     if rows:
         title = f"on frames that were not searched on; original {facts['original_ms']:.2f} ms a frame"
         shell.table(title, ("", "value", "loss", "ms a frame", "multiply-accumulates", ""), rows)
+    else:
+        check = facts["check"]
+        shell.note(f"on frames that were not searched on: loss {check['loss']:.4f}, {check['cost_ms']:.2f} ms a frame")
     loss = "mean error" if facts["is_error"] else "1 - mean agreement"
     shell.note(f"loss: {loss}; ms of the converted model as its costs were measured during the search")
     if facts["stopped"]:
