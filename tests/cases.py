@@ -349,6 +349,8 @@ CASES: list[Case] = [
         for nearest in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
     ),
     resize(ROWS, "nearest", "asymmetric", "floor", sizes=(31, 20), change="scatter"),
+    resize((1, 3, 7, 10), "nearest", "asymmetric", "round_prefer_ceil", sizes=(2, 12), change="scatter"),
+    resize((1, 3, 10, 14), "nearest", "half_pixel", "round_prefer_floor", sizes=(25, 49), change="scatter"),
     resize(ROWS, "nearest", "align_corners", "round_prefer_floor", sizes=(5, 30), change="box"),
     *(
         resize(ROWS, "linear", transform, scales=(2.0, 2.0), change="pixel")

@@ -105,8 +105,10 @@ class Resize final : public SiteNode {
   int32_t nearest(float x) const {
     if (nearest_ == "floor") return static_cast<int32_t>(std::floor(x));
     if (nearest_ == "ceil") return static_cast<int32_t>(std::ceil(x));
-    if (nearest_ == "round_prefer_ceil") return static_cast<int32_t>(std::floor(x)) + (x - std::floor(x) >= 0.5f);
-    return static_cast<int32_t>(std::ceil(x - 0.5f));
+    // Half-way is what comes this close to it: 1 / (2 / 7) in floats is a little less than 3.5.
+    constexpr double kClose = 1e-6;
+    if (nearest_ == "round_prefer_ceil") return static_cast<int32_t>(std::floor(x + (0.5 + kClose)));
+    return static_cast<int32_t>(std::ceil(x - (0.5 + kClose)));
   }
 
   void fill(int index, int32_t in_size, int32_t out_size, Axis& axis) const {

@@ -34,6 +34,7 @@ from rrm_onnx.ops.trials import Shapes, evaluate, size_giver, trials
 from rrm_onnx.types import Attribute, EdgeFact, Match
 
 TRANSFORMS = ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners")
+CLOSE = 1e-6  # what comes this close to half-way is half-way: 1 / (2 / 7) in floats is a little less than 3.5
 OTHERS = ("half_pixel_symmetric", "tf_half_pixel_for_nn")  # the same as one of these for whole factors, or sizes
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
@@ -237,12 +238,12 @@ class ResizeLike(SiteOp):
         raise ValueError(f"unknown coordinate_transformation_mode {self.coordinate_transformation_mode!r}")
 
     def _nearest(self, x: Any) -> Any:
-        x = x.astype(np.float64)  # so that adding a half is exact
+        x = x.astype(np.float64)  # so that adding a half, and what still counts as half-way, is exact
         match self.nearest_mode:
             case "round_prefer_floor":
-                return np.ceil(x - 0.5).astype(np.int64)
+                return np.ceil(x - (0.5 + CLOSE)).astype(np.int64)
             case "round_prefer_ceil":
-                return np.floor(x + 0.5).astype(np.int64)
+                return np.floor(x + (0.5 + CLOSE)).astype(np.int64)
             case "floor":
                 return np.floor(x).astype(np.int64)
             case "ceil":
