@@ -18,6 +18,7 @@ import onnx
 from rrm_onnx import yardstick
 
 CALIBRATION_FRAMES = 8
+BY_CHANNEL = 13  # opset from which on DequantizeLinear has an axis
 FIRST, BF16, INT8 = "OpenVINO", "OpenVINO bf16", "int8"
 Feed = Mapping[str, np.ndarray]
 
@@ -74,33 +75,43 @@ class Frames:
 
 
 def int8_session(model: onnx.ModelProto, feeds: Sequence[Feed], threads: int, entries: Mapping[str, str]) -> Any:
-    """The original in ONNX Runtime, quantised on the first frames: weights by channel, activations by tensor."""
+    """The original in ONNX Runtime, quantised on the first frames: weights by channel where the model's opset has that,
+    activations by tensor."""
     try:
-        quantization: Any = importlib.import_module("onnxruntime.quantization")
-        prepare: Any = importlib.import_module("onnxruntime.quantization.shape_inference").quant_pre_process
+        importlib.import_module("onnxruntime.quantization")
     except ImportError as error:
         raise Unavailable(yardstick.first_line(error)) from error
+    logging.disable(logging.WARNING)  # it advises on standard error, node by node
+    try:
+        plain = yardstick.dense_model(model)
+        opset = next(o.version for o in plain.opset_import if o.domain in ("", "ai.onnx"))
+        session = yardstick.dense_session(quantised(plain, feeds, opset >= BY_CHANNEL), threads, entries)
+        yardstick.run(session, [o.name for o in session.get_outputs()], feeds[0])
+        return session
+    except Exception as error:  # whatever it stumbles over, the model has no int8 form then
+        raise Unavailable(f"onnxruntime.quantization: {yardstick.first_line(error)}") from error
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def quantised(model: onnx.ModelProto, feeds: Sequence[Feed], by_channel: bool) -> onnx.ModelProto:
+    quantization: Any = importlib.import_module("onnxruntime.quantization")
+    prepare: Any = importlib.import_module("onnxruntime.quantization.shape_inference").quant_pre_process
     with tempfile.TemporaryDirectory() as folder:
         plain, ready, done = (str(pathlib.Path(folder) / f"{name}.onnx") for name in ("plain", "ready", "done"))
-        onnx.save(yardstick.dense_model(model), plain)
-        logging.disable(logging.WARNING)  # it advises on standard error, node by node
-        try:
-            prepare(plain, ready, skip_symbolic_shape=True)
-            quantization.quantize_static(
-                ready,
-                done,
-                Frames(feeds[:CALIBRATION_FRAMES]),
-                quant_format=quantization.QuantFormat.QDQ,
-                activation_type=quantization.QuantType.QUInt8,
-                weight_type=quantization.QuantType.QInt8,
-                per_channel=True,
-                reduce_range=not _multiplies_bytes(),
-            )
-            return yardstick.dense_session(onnx.load(done), threads, entries)
-        except Exception as error:  # whatever it stumbles over, the model has no int8 form then
-            raise Unavailable(f"onnxruntime.quantization: {yardstick.first_line(error)}") from error
-        finally:
-            logging.disable(logging.NOTSET)
+        onnx.save(model, plain)
+        prepare(plain, ready, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            ready,
+            done,
+            Frames(feeds[:CALIBRATION_FRAMES]),
+            quant_format=quantization.QuantFormat.QDQ,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=by_channel,
+            reduce_range=not _multiplies_bytes(),
+        )
+        return onnx.load(done)
 
 
 def _multiplies_bytes() -> bool:
