@@ -166,24 +166,31 @@ class _Calibration:
             return []
 
     def _checked(self, found: Found) -> tuple[Setting, Outcome]:
-        """The setting, tightened until the frames that were not searched on keep to the budget as well."""
-        recording = self.trial.recording
-        setting, check = found.setting, recording.check
+        """The best setting, or the best without turns, that keeps to the budget on frames not searched on as well; the
+        exact one where none does with a gain."""
+        check = self.trial.recording.check
         exact = self.trial.run(self.trial.uniform(0.0), check)
+        for setting in dict.fromkeys((found.setting, found.plain or found.setting)):
+            tightened = self._tightened(setting, found)
+            if tightened is not None and tightened[1].cost < GAIN * exact.cost:
+                return tightened
+        return self.trial.uniform(0.0), exact
+
+    def _tightened(self, setting: Setting, found: Found) -> tuple[Setting, Outcome] | None:
+        """The setting, its thresholds made smaller until it keeps to the budget where it was not searched on."""
+        recording = self.trial.recording
         kept = self.judge.allowed * (1 - margin(recording.footage))
         for k in range(TIMES):
             self.progress(Progress("checking", k, TIMES, found.outcome))
             if not any(setting.thresholds):
-                break
-            outcome = self.trial.run(setting, check)
+                return None
+            outcome = self.trial.run(setting, recording.check)
             if outcome.loss <= kept and self._shaken(setting) <= GUARD * self.judge.allowed:
-                if outcome.cost < GAIN * exact.cost:
-                    return setting, outcome
-                break
+                return setting, outcome
             if setting.sparse and setting.drift == 0:  # whole answers: smaller thresholds would be the same
-                break
+                return None
             setting = setting.scaled(TIGHTER)
-        return self.trial.uniform(0.0), exact
+        return None
 
     def _shaken(self, setting: Setting) -> float:
         """Mean loss on shaken frames that were not searched on; 0 where between two frames nothing is to pass."""

@@ -49,13 +49,14 @@ Report = Callable[[str, int, int, "Found"], None]
 @dataclass
 class Found:
     """What the search knows so far. setting: the best that keeps to the allowed loss, exact at first; sensitivity: by
-    point, what doubling its group's thresholds added to the loss; uniform: the largest threshold that, at all gates,
-    keeps to it."""
+    point, what doubling its group's thresholds added to the loss; uniform: about the largest threshold that
+    keeps to it at all gates; plain: the best without turns."""
 
     setting: Setting
     outcome: Outcome
     sensitivity: Floats
     uniform: Setting | None = None
+    plain: Setting | None = None
     tried: int = 0
     complete: bool = False
     log: list[dict[str, float]] = field(default_factory=list)
@@ -176,7 +177,7 @@ class Search:
 
     def _turns(self) -> None:
         """Turns on top of the weights that were found, and whole answers that are held."""
-        plain = self.found.setting
+        plain = self.found.plain = self.found.setting
         tries: list[Callable[[], object]] = []
         for every in HOLDS:
             held = dataclasses.replace(self.trial.uniform(BEYOND), drift=0.0, period=every)

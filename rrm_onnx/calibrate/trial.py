@@ -17,13 +17,14 @@ import numpy as np
 from rrm_onnx import pipeline, yardstick
 from rrm_onnx.calibrate.points import Point, Setting, apply, figure, measured_scales, points_of
 from rrm_onnx.calibrate.record import Recording, Stretch
-from rrm_onnx.errors import CalibrationError
+from rrm_onnx.errors import CalibrationError, RrmError
 from rrm_onnx.types import Options
 
 ERRORS = 2.0  # standard errors in the bound of a loss
 BLOCKS = 8  # parts of the frames, whose means tell how sure the mean of all is
 LEARNT = (0.0, 0.01, 0.04, 0.15, 1e9)  # thresholds that the model of costs learns from: everything to nothing ...
 REPEATS, LEARNT_FRAMES = 3, 16  # ... so often each, over so many frames
+SLOW = 100.0  # ms a frame of the original, from which on one repeat has to do: a disturbance is short beside it
 START = 0.02  # thresholds of the model that is calibrated: above 0, so that kernels for tolerances stand ready
 SENSELESS = 1e6  # a loss above it is the division by an answer that is zero
 
@@ -129,8 +130,9 @@ class Trial:
 
     def _learn_costs(self) -> None:
         short = [liveliest(self.recording)]
+        repeats = REPEATS if self.recording.dense_ms < SLOW else 1
         for threshold in LEARNT:
-            for _ in range(REPEATS):
+            for _ in range(repeats):
                 self._run(self.uniform(threshold), short, learn=True)
 
     def uniform(self, threshold: float) -> Setting:
@@ -166,15 +168,23 @@ class Trial:
         return Outcome(mean, mean + ERRORS * error, ms, cost, done / max(dense, 1), total)
 
     def _loss(self, t: int, got: Sequence[yardstick.Array]) -> float:
+        if t >= self.recording.footage:
+            return self._shaken_loss(t, got)
         loss = float(self.loss(self.recording.truth(t), got))
-        if t >= self.recording.footage:  # a frame of our own making: what makes no sense there is a loss like any other
-            return loss if loss < 1 else 1.0
         if not loss < SENSELESS:  # nor NaN
             raise CalibrationError(
                 f"the metric gives a loss of {loss:g} on frame {t}",
                 hint="an answer there is zero all over, or not finite: leave such frames out, or choose another metric",
             )
         return loss
+
+    def _shaken_loss(self, t: int, got: Sequence[yardstick.Array]) -> float:
+        """Of a frame of our own making: what makes no sense there is a loss like any other."""
+        try:
+            loss = float(self.loss(self.recording.truth(t), got))
+        except RrmError:
+            return 1.0
+        return loss if loss < 1 else 1.0
 
 
 def liveliest(recording: Recording) -> Stretch:

@@ -134,7 +134,7 @@ def check_places(model: pathlib.Path, places: dict[str, pathlib.Path | None]) ->
             continue
         if path.is_dir():
             raise RrmError(f"{path}: is a folder", hint=f"name a file with {option}")
-        check_writable(path)
+        check_writable(path, option)
         if path.resolve() in taken:
             raise RrmError(f"{path}: is {taken[path.resolve()]}", hint=f"choose another name with {option}")
         taken[path.resolve()] = f"what {option} writes"

@@ -23,13 +23,13 @@ def output_path(model: pathlib.Path, given: pathlib.Path | None) -> pathlib.Path
     return out
 
 
-def check_writable(out: pathlib.Path) -> None:
-    """Raises RrmError when `out` cannot be created in its folder."""
+def check_writable(out: pathlib.Path, option: str = "-o") -> None:
+    """Raises RrmError when `out`, which `option` names, cannot be created in its folder."""
     folder = out.parent
     if not folder.is_dir():
-        raise RrmError(f"{out}: the folder {folder} does not exist", hint="create it, or choose another with -o")
+        raise RrmError(f"{out}: the folder {folder} does not exist", hint=f"create it, or choose another with {option}")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise RrmError(f"{out}: the folder {folder} is not writable", hint="choose another place with -o")
+        raise RrmError(f"{out}: the folder {folder} is not writable", hint=f"choose another place with {option}")
 
 
 def write_atomically(out: pathlib.Path, content: bytes) -> None:
