@@ -140,13 +140,13 @@ class Bug(Exception):
     pass
 
 
-@pytest.mark.parametrize("stage", ["weights", "turns", "checking", "comparing"])
+@pytest.mark.parametrize("stage", ["weights", "turns", "checking"])
 def test_a_callable_that_raises_in_the_middle(stage, temporary):  # noqa: F811
     breaking = Breaking(stage, Bug("no boxes"), by_metric=True)
     with pytest.raises(CalibrationStopped, match=r"metric .*metric raised Bug in .*: no boxes") as caught:
         calibrated(metric=breaking.metric, progress=breaking.progress, budget=0.9)
     kept = caught.value.found
-    assert "no boxes" in kept.facts["stopped"] and ("check" in kept.facts) == (stage == "comparing")
+    assert "no boxes" in kept.facts["stopped"] and "check" not in kept.facts
     assert not kept.exact
     rrm_onnx.convert(MODEL, thresholds=kept.to_dict())
     assert not list(temporary.iterdir())
@@ -165,6 +165,15 @@ def test_an_interrupted_check_keeps_the_thresholds(temporary):  # noqa: F811
     with pytest.raises(CalibrationStopped, match="interrupted before the thresholds were checked") as caught:
         calibrated(progress=breaking.progress)
     assert not caught.value.found.exact and caught.value.hint and not list(temporary.iterdir())
+
+
+def test_a_callable_that_raises_on_an_alternative_leaves_out_the_curve():
+    """The thresholds were found and checked by then."""
+    breaking, told = Breaking("comparing", Bug("no boxes"), by_metric=True), []
+    found = calibrated(metric=breaking.metric, progress=breaking.progress, budget=0.9, warn=told.append)
+    assert found.curve == [] and not found.exact and "check" in found.facts and found.facts["stopped"] == ""
+    (warning,) = told
+    assert warning.startswith("there is no comparison") and "no boxes" in warning
 
 
 def test_an_interrupted_comparison_leaves_out_the_curve():

@@ -58,6 +58,18 @@ def test_a_recording_holds_frames_and_the_originals_answers(temporary):
     assert not list(temporary.iterdir())
 
 
+def test_the_users_buffer_may_be_used_again(temporary):
+    buffer = np.empty_like(noisy(1)[0]["x"])
+
+    def refilled():
+        for feed in noisy(15):
+            buffer[...] = feed["x"]
+            yield {"x": buffer}
+
+    with recorded(refilled()) as found, recorded(noisy(15)) as want:
+        assert found.changes == want.changes
+
+
 def test_shaken_frames_are_frames_that_fit_moved_by_a_few_pixels(temporary):
     """Within the picture a moved frame is the frame; what comes in at an edge repeats it."""
     feeds = noisy(15)

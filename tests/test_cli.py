@@ -12,6 +12,7 @@ from commands import files, refused
 from onnx import TensorProto, helper
 from small import cnn
 
+import rrm_onnx
 from rrm_onnx import doctor, runtime
 from rrm_onnx.cli import main
 from rrm_onnx.errors import RuntimeMissingError
@@ -65,6 +66,16 @@ def test_inspect_shows_gates_in_one_line_or_in_a_table(folder, capsys):
         shown.append(capsys.readouterr().err)
     assert "4 gates, exact" in shown[0] and "4 gates, all with threshold 0.25" in shown[1]
     assert re.search(r"conv1 +0.5 +2\b", shown[2])
+
+
+def test_inspect_shows_turns(folder, capsys):
+    held = {"format": "rrm-thresholds", "version": 1, "tolerance": 1e9, "drift": 0.0, "period": 3}
+    onnx.save(rrm_onnx.convert(cnn(), thresholds=held), "turns.onnx")
+    assert main(["inspect", "turns.onnx", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "in one frame of 3 all thresholds are multiplied by 0\n" in err
+    gates = json.loads(out)["gates"]
+    assert [(g["drift"], g["period"]) for g in gates if "period" in g] == [(0.0, 3)]
 
 
 def test_inspect_where_there_is_nothing_to_convert(folder, capsys):

@@ -28,6 +28,15 @@ def test_reduction_over_sites_is_a_global_pool(opset: int) -> None:
     assert same_function(net.model())["GlobalAveragePool"] == 1
 
 
+def test_a_reduction_of_other_numbers_over_a_line_stays() -> None:
+    net = Net(18)
+    x = net.conv(net.input(), 8)
+    line = net.add("Reshape", net.add("Cast", x, to=TensorProto.DOUBLE), net.const([1, 8, 1, 256], np.int64))
+    mean = net.add("Cast", net.add("ReduceMean", line, net.const([3], np.int64)), to=TensorProto.FLOAT)
+    net.output(net.add("Mul", x, mean, out="y"))
+    assert same_function(net.model())["ReduceMean"] == 1
+
+
 def test_reduction_over_channels_stays() -> None:
     net = Net(13)
     x = net.conv(net.input(), 8)

@@ -291,3 +291,12 @@ def test_stats_count_runs_and_reset_makes_keyframes(library):
     assert made.stats()["nodes"][0]["runs"] == 0
     made.run(None, frame(1))
     assert made.stats()["nodes"][0]["keyframes"] == 0  # the state was kept
+
+
+def test_gates_can_be_set_where_there_are_some(library):
+    made = session()
+    made.set_gate("Enter_x", (0.5, 2.0), (0.25, 4))
+    assert made.stats()["nodes"][0]["threshold"] == 0.5
+    for name in ("Exit_y", "nonsense"):
+        with pytest.raises(RrmError):
+            made.set_gate(name, (0.5, 2.0))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rrm_onnx.calibrate.points import Point, Setting
 from rrm_onnx.calibrate.record import Stretch
-from rrm_onnx.calibrate.search import BEYOND, GROUPS, GUARD, WEIGHTS, Found, Search, gain, grouped, margin, moved
+from rrm_onnx.calibrate.search import BEYOND, GROUPS, GUARD, WEIGHTS, WORTH, Found, Search, gain, grouped, margin, moved
 from rrm_onnx.calibrate.trial import Outcome
 from rrm_onnx.errors import CalibrationError
 
@@ -107,7 +107,7 @@ def test_what_is_found_is_allowed_and_the_best_that_was_seen(gates, noise, shake
     allowed = [
         o.cost for s, o in trial.runs if o.bound <= TARGET and (not shaken or trial.shaken(s) <= GUARD * ALLOWED)
     ]
-    assert found.outcome.cost <= min(allowed, default=np.inf)
+    assert found.outcome.cost <= min(allowed, default=np.inf) / WORTH
     if found.uniform:
         assert found.outcome.cost <= trial.cost(found.uniform)
     assert (found.sensitivity >= 0).all() and len(found.sensitivity) == len(gates)
@@ -117,6 +117,13 @@ def test_exact_where_nothing_is_allowed():
     trial = Fake([1.0] * 4, [1e6] * 4)
     found = searched(trial)
     assert found.setting == trial.uniform(0.0) and found.uniform is None and found.complete
+
+
+def test_small_thresholds_are_found():
+    """Far below the first one that is tried."""
+    trial = Fake([1e-3] * 6, [40.0] * 6)  # best is TARGET / 240 for all: 1.6e-4
+    found = searched(trial)
+    assert found.uniform is not None and found.outcome.cost < 1.2 * trial.best_cost() < trial.cost(trial.uniform(0.0))
 
 
 def test_exact_where_nothing_is_saved():

@@ -12,6 +12,7 @@ from models import Net, relative
 from onnx import TensorProto, helper
 
 import rrm_onnx
+from rrm_onnx import runtime
 
 ort = pytest.importorskip("onnxruntime")
 Feed = dict[str, np.ndarray]
@@ -200,3 +201,28 @@ def test_a_gate_inside_a_node_is_measured_after_a_black_frame(library: str) -> N
         return float(node["macs_done"] / node["macs_dense"])
 
     assert share([np.zeros_like(first), first]) <= share([first, first]) + 0.05 < 0.6
+
+
+@pytest.mark.parametrize("broken", ["ca", "cb"])
+def test_turns_of_two_pictures_after_a_run_that_broke_off(library: str, broken: str) -> None:
+    """Two Enters that count their frames differently from then on: what changed behind one still passes in its turn."""
+    net = Net()
+    a, b = (net.conv(net.input(name, (1, 3, 16, 16)), 16, k=3) for name in ("a", "b"))
+    net.output(net.conv(net.add("Add", a, b), 16, 16, k=3))
+    model = net.model()
+    nodes = {n.name: {"threshold": 1e9} for n in model.graph.node if n.op_type == "Conv"}
+    nodes |= {"Enter_a": {"threshold": 1e9}, "Enter_b": {"threshold": 1e9}}
+    held = {"format": "rrm-thresholds", "version": 1, "model": None, "drift": 0.0, "period": 3, "nodes": nodes}
+    converted = rrm_onnx.convert(model, thresholds=held)
+    still, exact = picture(1, 3, 16, 16), rrm_onnx.InferenceSession(rrm_onnx.convert(model).SerializeToString())
+    session = rrm_onnx.InferenceSession(converted.SerializeToString())
+    convs = [n.name for n in model.graph.node if n.op_type == "Conv"]
+    errors = []
+    for t in range(16):
+        feed = {"a": still, "b": picture(1, 3, 16, 16)}
+        if t == 4:
+            runtime.query(f"fail {session._rrm_group} {convs['ca cb'.split().index(broken)]} 1")
+            with pytest.raises(Exception, match="test hook"):
+                session.run(None, feed)
+        errors.append(relative(session.run(None, feed)[0], exact.run(None, feed)[0]))
+    assert min(errors[10:13]) < 1e-5 and min(errors[13:16]) < 1e-5

@@ -83,7 +83,7 @@ RRM_ALWAYS_INLINE void EdgeVecs(const Fold& fold, int m, int j, TapRange taps, L
   Vec acc[V];
 #pragma GCC unroll 4
   for (int v = 0; v < V; ++v) acc[v] = fold.Start(j + v * kLanes, lanes);
-  for (int ky = 0; ky < g.kernel_h; ++ky) {
+  for (int ky = 0; ky < g.kernel_h && taps.first < taps.end; ++ky) {
     if (g.bands[ky] == nullptr) continue;
     const int64_t column = g.column + static_cast<int64_t>(m) * g.stride + taps.first * g.dilation;
     const float* x = g.bands[ky] + column * g.pitch + j;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "ops/node.h"
 
@@ -34,8 +35,8 @@ GateLevel MapState::level(const GateAttributes& gate, float factor, float of_tur
   turn = of_turn;
   const float rms = gate.threshold * factor * turn * (gate.scale > 0 ? gate.scale : scale.load());
   const float limit = rms * rms * static_cast<float>(out->channels);
-  const Gate kind = fresh ? Gate::kAll : limit > 0 && std::isfinite(limit) ? Gate::kRms : Gate::kExact;
-  return {kind, limit};
+  const Gate kind = fresh ? Gate::kAll : limit > 0 ? Gate::kRms : Gate::kExact;
+  return {kind, std::min(limit, std::numeric_limits<float>::max())};
 }
 
 void MapState::finish(const GateAttributes& gate, const Kernels& kernels, int64_t changed, bool fresh) {

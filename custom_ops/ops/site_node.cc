@@ -151,8 +151,10 @@ double SiteNode::nanoseconds_per_site(std::span<const MapInput> in, const MapSha
 
 Answer SiteNode::answer(Context& context, std::span<const Ticket> tickets) {
   const int64_t stream = tickets[0].stream;
+  float turn = 1.0f;
   for (const Ticket& t : tickets) {
     if (t.stream != stream) fail("its inputs belong to different streams");
+    turn = std::min(turn, t.turn);
   }
   std::shared_ptr<SiteState> held = streams_.hold(stream);
   std::unique_lock own = held->lock();
@@ -181,14 +183,14 @@ Answer SiteNode::answer(Context& context, std::span<const Ticket> tickets) {
     if (fails_now()) fail("stopped by the test hook");
     const MapShape held_shape = {state.out->height, state.out->width, state.out->channels};
     count(in, held_shape, state.out->sites(), 0, false, false);
-    return answer_of(in, held_shape, state, tickets[0]);
+    return answer_of(in, held_shape, state, tickets[0], turn);
   }
   const MapShape shape = out_shape(in);
   if (addend_) check_addend(in.back(), shape);
   const bool fresh = state.begin(shape);
   if (fresh) state.active.resize(shape.height, shape.width);
   const bool everything = find_active(in, shape, state, fresh || narrower);
-  const GateLevel gate = state.level(gate_, tickets[0].tolerance, tickets[0].turn, fresh);
+  const GateLevel gate = state.level(gate_, tickets[0].tolerance, turn, fresh);
   const int64_t changed = compute(context, in, shape, state, gate, everything);
   state.finish(gate_, kernels_, changed, fresh);
   for (size_t i = 0; i < map_inputs_; ++i) state.memory[i].consumed(tickets[i]);
@@ -197,13 +199,13 @@ Answer SiteNode::answer(Context& context, std::span<const Ticket> tickets) {
   // The active sites: cleared, searched; the changed ones: cleared.
   stats_.swept_bytes += 2 * state.active.bytes() + state.next.bytes();
   clock.lap(Phase::kTrack);
-  return answer_of(in, shape, state, tickets[0]);
+  return answer_of(in, shape, state, tickets[0], turn);
 }
 
 Answer SiteNode::answer_of(std::span<const MapInput> in, const MapShape& shape, const SiteState& state,
-                           const Ticket& like) const {
+                           const Ticket& like, float turn) const {
   const int64_t sites = state.out->sites();
-  return {state.ticket(like.stream, like.tolerance, like.turn), sites,
+  return {state.ticket(like.stream, like.tolerance, turn), sites,
           static_cast<int64_t>(macs_per_site(in, shape) * static_cast<double>(sites))};
 }
 

@@ -118,8 +118,8 @@ class SiteNode : public TicketNode {
   float scale() override { return gate_.scale; }
   float measured_scale(bool inner) override;
   bool set_gate(const GateAttributes& gate, const GateAttributes&) override {
-    gate_ = gate;
-    return true;
+    if (gated_) gate_ = gate;
+    return gated_;
   }
 
  protected:
@@ -152,7 +152,10 @@ class SiteNode : public TicketNode {
   bool fetches_ = false;
 
   // Called by constructors of gated and activated operators.
-  void read_gate(const Attributes& attributes) { gate_ = GateAttributes(attributes); }
+  void read_gate(const Attributes& attributes) {
+    gate_ = GateAttributes(attributes);
+    gated_ = true;
+  }
   void read_activation(const Attributes& attributes) { activation_.read(attributes); }
 
  private:
@@ -164,7 +167,7 @@ class SiteNode : public TicketNode {
   size_t ticket_inputs(const Context&) const final { return map_inputs_; }
   Answer answer(Context& context, std::span<const Ticket> tickets) final;
   Answer answer_of(std::span<const MapInput> in, const MapShape& shape, const SiteState& state,
-                   const Ticket& like) const;
+                   const Ticket& like, float turn) const;
   // Sets state.active; true when every site is active.
   bool find_active(std::span<const MapInput> in, const MapShape& shape, SiteState& state, bool everything);
   // Computes the active sites; the number of rows that changed.
@@ -184,6 +187,7 @@ class SiteNode : public TicketNode {
   const size_t map_inputs_;  // the addend among them
   const bool addend_;
   GateAttributes gate_;
+  bool gated_ = false;
   FusedActivation activation_;
   Streams<SiteState> streams_;
 };

@@ -31,6 +31,7 @@ class Concat final : public View {
     for (size_t i = 1; i < in.size(); ++i) {
       const Ticket& t = in[i];
       if (t.stream != out.stream) fail("its inputs belong to different streams");
+      out.turn = std::min(out.turn, t.turn);
       if (t.height != out.height || t.width != out.width) fail("its inputs have different sizes");
       out.segments.insert(out.segments.end(), t.segments.begin(), t.segments.end());
     }

@@ -135,7 +135,7 @@ def record(
                     check(truth)
                 recording.changes.append(0.0 if last is None else change(last, feed))
                 recording.add(feed, truth)
-                last = feed
+                last = {name: np.array(value) for name, value in feed.items()}  # the user's may be a buffer
                 step(len(recording))
             recording.close_clip(first)
         if not recording.fit:

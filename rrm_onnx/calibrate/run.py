@@ -41,7 +41,7 @@ class CalibrationStopped(CalibrationError):
 @dataclasses.dataclass(frozen=True)
 class Progress:
     """How far a calibration is. stage: `recording`, `weights`, `turns`, `checking` or `comparing`; done, total: steps,
-    total 0 where it is not known; best: what the best thresholds so far give, None before there are any."""
+    total 0 where it is not known; best: what the best thresholds so far give, the exact ones at first; None before."""
 
     stage: str
     done: int
@@ -60,14 +60,15 @@ class Budget:
 
     def __post_init__(self) -> None:
         high = float("inf") if self.metric.is_error else 1.0
-        if not isinstance(self.value, numbers.Real) or not 0 < self.value < high:
+        number = isinstance(self.value, numbers.Real) and not isinstance(self.value, bool)
+        if not number or not 0 < self.value < high:
             wanted = "a number above 0" if self.metric.is_error else "a number between 0 and 1, both excluded"
             raise CalibrationError(f"a budget of {self.value} for {self.metric.kind}", hint=f"it has to be {wanted}")
 
     @property
     def allowed(self) -> float:
         """The largest mean loss."""
-        return self.value if self.metric.is_error else 1 - self.value
+        return float(self.value if self.metric.is_error else 1 - self.value)
 
     def loss(self, truth: Sequence[Any], got: Sequence[Any]) -> float:
         found = self.metric(truth, got)
@@ -107,19 +108,27 @@ def calibrate(
     prepared = prepare(source, Options(input_shapes=input_shapes, skip=tuple(skip)))
     original = _shaped(source, input_shapes)
     measure = make(metric, size=_size(original))
+    yardstick.settle_denormals()
     judge = Budget(measure, budget, metric if isinstance(metric, str) else measure.kind)
     clips, names = _clips(frames, original, reading or video.ClipOptions(), warn)
     step = lambda done: progress(Progress("recording", done, 0))  # noqa: E731
     with record(original, clips, judge.metric.check, threads=threads, step=step) as recording:
         trial = Trial(prepared, recording, judge.loss, threads=threads)
-        return _Calibration(trial, judge, progress, names).run(60 * minutes)
+        return _Calibration(trial, judge, progress, names, warn).run(60 * minutes)
 
 
 class _Calibration:
     """Search, check, comparison; what is known when one of them stops."""
 
-    def __init__(self, trial: Trial, judge: Budget, progress: Callable[[Progress], None], clips: Sequence[str]) -> None:
-        self.trial, self.judge, self.progress, self.clips = trial, judge, progress, clips
+    def __init__(
+        self,
+        trial: Trial,
+        judge: Budget,
+        progress: Callable[[Progress], None],
+        clips: Sequence[str],
+        warn: Callable[[str], None],
+    ) -> None:
+        self.trial, self.judge, self.progress, self.clips, self.warn = trial, judge, progress, clips, warn
         self.stopped = ""
 
     def run(self, seconds: float) -> Thresholds:
@@ -151,18 +160,19 @@ class _Calibration:
         except RrmError as error:
             raise self._broken(error, found, found.setting, {}) from error
         facts: dict[str, Any] = {"check": checked.to_dict()}
-        try:
-            entries = self._compared(setting, checked)
-        except RrmError as error:
-            raise self._broken(error, found, setting, facts) from error
+        entries = self._compared(setting, checked)
         return dataclasses.replace(self._thresholds(found, setting, facts), curve=entries)
 
     def _compared(self, setting: Setting, checked: Outcome) -> list[Entry]:
-        """The curve; empty where the user has no patience for it: the thresholds stand without."""
+        """The curve; empty where the user has no patience for it, or the metric stumbles over an alternative: the
+        thresholds stand without."""
         step = lambda done, total: self.progress(Progress("comparing", done, total, checked))  # noqa: E731
         try:
             return [] if self.stopped == "interrupted" else curve(self.trial, setting, self.trial.recording.check, step)
         except KeyboardInterrupt:
+            return []
+        except RrmError as error:
+            self.warn(f"there is no comparison with other ways to save: {error.message}")
             return []
 
     def _checked(self, found: Found) -> tuple[Setting, Outcome]:
@@ -204,7 +214,7 @@ class _Calibration:
             "clips": list(self.clips),
             "metric": self.judge.name,
             "is_error": self.judge.metric.is_error,
-            "budget": self.judge.value,
+            "budget": float(self.judge.value),
             "frames": recording.footage,
             "searched_on": sum(len(s) for s in recording.fit),
             "tried": found.tried,

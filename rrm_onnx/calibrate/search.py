@@ -39,6 +39,8 @@ SURE = 7.0  # over the number of frames and squared: the margin in between
 TURNS = ((0.25, 4),)  # drift, period: slow changes pass in every fourth frame
 HOLDS = (2, 3, 5)  # periods of whole answers that are held
 SPARSE = (2, 3)  # periods in which nothing passes but in the last frame, and there what is over the thresholds
+WORTH = 0.97  # of the cost without turns: less of a gain is none
+UP, DOWN = 1.5, 3.0  # what a factor is multiplied with that is allowed, and divided by that is not
 ENOUGH = 1.06  # two factors this close are one
 BEYOND = 1e9  # a threshold that nothing passes; what a drift of one over it multiplies back
 WEIGHTS = 64.0  # between a weight and the middle one
@@ -118,7 +120,8 @@ class Search:
         tried = Tried(outcome, shaken)
         self.found.tried += 1
         self.found.log.append({"drift": setting.drift, "period": setting.period, **outcome.to_dict(), "shaken": shaken})
-        if self._allows(tried) and outcome.cost < self.found.outcome.cost:
+        worth = WORTH if setting.period > self.found.setting.period else 1.0
+        if self._allows(tried) and outcome.cost < worth * self.found.outcome.cost:
             self.found.setting, self.found.outcome = setting, outcome
         return tried
 
@@ -156,8 +159,8 @@ class Search:
         return dataclasses.replace(like, thresholds=tuple(float(w) for w in weights[self.groups]))
 
     def _factor(self, shape: Setting, start: float, guarded: bool = True) -> tuple[float, Tried | None]:
-        """The largest factor on `shape` whose loss is allowed, near `start`, and what it gave; None: there is none. Not
-        guarded: at most 1, for the guard is one on thresholds, and those of `shape` have passed it."""
+        """The largest factor on `shape` whose loss is allowed, near `start`, and what it gave; None: there is none, and
+        the factor is one to go on from. Not guarded: at most 1, for those of `shape` have passed the guard."""
         low: tuple[float, Tried] | None = None
         high: float | None = None
         factor = start
@@ -167,13 +170,13 @@ class Search:
                 low = (factor, tried)
                 if not guarded and factor >= 1:
                     break
-                factor = factor * 1.5 if high is None else math.sqrt(factor * high)
+                factor = factor * UP if high is None else math.sqrt(factor * high)
             else:
                 high = factor
-                factor = factor / 1.5 if low is None else math.sqrt(factor * low[0])
+                factor = factor / DOWN if low is None else math.sqrt(factor * low[0])
             if low is not None and high is not None and high / low[0] < ENOUGH:
                 break
-        return low if low is not None else (start, None)
+        return low if low is not None else (factor, None)
 
     def _turns(self) -> None:
         """Turns on top of the weights that were found, and whole answers that are held."""

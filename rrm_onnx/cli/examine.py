@@ -49,7 +49,9 @@ def inspect_command(model: pathlib.Path, shapes: dict[str, tuple[int, ...]] | No
 
 
 def _show_gates(gates: list[dict[str, Any]]) -> None:
-    """One line where all gates are alike, else a table."""
+    """One line where all gates are alike, else a table; and what turns the thresholds have."""
+    for drift, period in {(g["drift"], g["period"]) for g in gates if g.get("period", 1) > 1}:
+        shell.note(f"in one frame of {period} all thresholds are multiplied by {drift:g}")
     kinds = {(g["threshold"], g["scale"]) for g in gates}
     if len(kinds) == 1:
         threshold = next(iter(kinds))[0]
@@ -78,7 +80,9 @@ def _converted(model: onnx.ModelProto) -> dict[str, Any]:
             inner = {"threshold": values["inner_threshold"], "scale": values["inner_scale"]}
             gates.append({"node": f"{node.name} (inside)", **inner})
         if "threshold" in values:
-            gates.append({"node": node.name, "threshold": values["threshold"], "scale": values.get("scale", 0.0)})
+            own_gate = {"node": node.name, "threshold": values["threshold"], "scale": values.get("scale", 0.0)}
+            turns = {a.name: a.i for a in node.attribute if a.name == "period"}
+            gates.append(own_gate | ({"drift": values["drift"], **turns} if turns else {}))
     return {
         "converted": True,
         "exact": yardstick.is_exact(model),

@@ -306,10 +306,10 @@ class SiteOp(StatefulOp):
 
 
 def common_stream(tickets: Sequence[Ticket]) -> tuple[int, float, float]:
-    """Stream, tolerance factor and turn of tickets that meet in one node. ValueError if they are not of one run."""
+    """Stream, tolerance factor and smallest turn of tickets that meet in one node. ValueError where they do not fit."""
     if len({(t.stream, t.tolerance) for t in tickets}) != 1:
         raise ValueError("the inputs of a node belong to different streams")
-    return tickets[0].stream, tickets[0].tolerance, tickets[0].turn
+    return tickets[0].stream, tickets[0].tolerance, min(t.turn for t in tickets)
 
 
 def cut(segments: Sequence[Segment], start: int, end: int) -> Iterator[Segment]:
