@@ -49,11 +49,14 @@ class RegionReport:
 class GlobalReport:
     """A node whose output depends on every site of its input, as in a squeeze-and-excitation block: whatever reads it
     changes at every site when it changes. gates: the convolutions behind it whose gates may hold it under a tolerance
-    (each a single site, so it costs nothing); empty where it reaches a map without one."""
+    (each a single site, so it costs nothing); empty where it reaches a map without one. macs_behind:
+    multiply-accumulates of all that is computed from it in its region: what a frame costs in which it changes, and a
+    gate that holds saves; None where a size is unknown."""
 
     node: str
     op_type: str
     gates: tuple[str, ...]
+    macs_behind: int | None = None
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,9 @@ def report(
 def global_report(node: Match, plan: Plan) -> GlobalReport:
     """Follows a pooled vector up to the first convolutions, or names those inside of a normalisation."""
     own = tuple(n.name for n in node.emits if n.op in CONVOLUTIONS)
+    behind = macs_behind(node, plan)
     if own:
-        return GlobalReport(node.node, node.op_type, own)
+        return GlobalReport(node.node, node.op_type, own, behind)
     gates: dict[str, None] = {}
     tensors, seen = list(node.outputs), set[str]()
     while tensors:
@@ -139,7 +143,20 @@ def global_report(node: Match, plan: Plan) -> GlobalReport:
                 gates[name] = None
             elif all(is_pooled(plan, t) for t in m.outputs):
                 tensors += m.outputs
-    return GlobalReport(node.node, node.op_type, tuple(gates))
+    return GlobalReport(node.node, node.op_type, tuple(gates), behind)
+
+
+def macs_behind(node: Match, plan: Plan) -> int | None:
+    """Multiply-accumulates of the matches that read what `node` makes, at any remove."""
+    tensors, found = list(node.outputs), dict[str, Match]()
+    while tensors:
+        tensor = tensors.pop()
+        for name, m in plan.matches.items():
+            if tensor in m.inputs and name not in found:
+                found[name] = m
+                tensors += m.outputs
+    macs = [m.macs for m in found.values()]
+    return None if None in macs else sum(m for m in macs if m is not None)
 
 
 def is_pooled(plan: Plan, tensor: str) -> bool:

@@ -131,3 +131,13 @@ def test_more_weights_than_a_file_holds(monkeypatch: pytest.MonkeyPatch) -> None
     load(model)
     monkeypatch.setattr("rrm_onnx.load.LARGEST", weights - 1)
     assert "split the model" in (refused(model, "GB of weights, and one ONNX file holds 2 GB").hint or "")
+
+
+def test_warnings_of_the_checker_do_not_get_into_the_data(capfd) -> None:
+    """It prints a warning about operators of old to standard output, past Python."""
+    net = Net(7)
+    x = net.conv(net.input(), 8)
+    net.output(net.add("ImageScaler", net.conv(x, 3, 8), scale=2.0, bias=[0.0, 1.0, 2.0]))
+    load(net.model())
+    out, err = capfd.readouterr()
+    assert out == "" and "experimental" in err

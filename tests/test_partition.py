@@ -208,3 +208,9 @@ def test_a_squeeze_and_excitation_block_names_its_gates() -> None:
         ("squeeze", "GlobalAveragePool", ("less",)),
         ("bare", "GlobalMaxPool", ()),
     ]
+    reported = {d.name: d for d in net.nodes if d.op_type == "Conv"}
+    weights = {t.name: t for t in net.inits}
+    macs = {name: int(np.prod(weights[n.input[1]].dims)) for name, n in reported.items()}
+    sites = 16 * 16
+    assert found[1].macs_behind == macs["b"] * sites
+    assert found[0].macs_behind == macs["b"] * sites + macs["less"] + macs["more"]

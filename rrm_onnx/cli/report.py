@@ -66,13 +66,27 @@ def show_regions(regions: list[dict[str, Any]]) -> None:
         shell.note(f"and {len(regions) - MOST} regions more: see --json")
 
 
+COLUMNS_OF_GLOBALS = (
+    "node",
+    "operator",
+    "held under a tolerance by the gates of",
+    "MACs behind: spent when it changes, saved when held",
+)
+
+
 def show_globals(found: list[dict[str, Any]]) -> None:
     """Nodes that make every site change when one does, and what holds them."""
     rows = [
-        (g["node"], g["op_type"], _names(g["gates"]) or "nothing: every site changes with it") for g in found[:MOST]
+        (
+            g["node"],
+            g["op_type"],
+            _names(g["gates"]) or "nothing: every site changes with it",
+            f"{g['macs_behind'] / 1e6:.1f} M" if g["macs_behind"] is not None else "?",
+        )
+        for g in found[:MOST]
     ]
     if rows:
-        shell.table("depend on every site", ("node", "operator", "held under a tolerance by the gates of"), rows)
+        shell.table("depend on every site", COLUMNS_OF_GLOBALS, rows)
         shell.note(
             "exact models compute everything behind these when one site changes; bench --profile shows how often"
         )
