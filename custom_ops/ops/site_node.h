@@ -166,8 +166,8 @@ class SiteNode : public TicketNode {
   };
   size_t ticket_inputs(const Context&) const final { return map_inputs_; }
   Answer answer(Context& context, std::span<const Ticket> tickets) final;
-  Answer answer_of(std::span<const MapInput> in, const MapShape& shape, const SiteState& state,
-                   const Ticket& like, float turn) const;
+  Answer answer_of(std::span<const MapInput> in, const MapShape& shape, const SiteState& state, const Ticket& like,
+                   float turn) const;
   // Sets state.active; true when every site is active.
   bool find_active(std::span<const MapInput> in, const MapShape& shape, SiteState& state, bool everything);
   // Computes the active sites; the number of rows that changed.

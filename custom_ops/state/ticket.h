@@ -23,7 +23,8 @@ struct Ticket {
   int64_t stream = 0;
   float tolerance = 1.0f;
   // A further factor on thresholds, of this frame alone: see Enter's `drift`. Where tickets meet the smallest counts:
-  // pictures of which one run saw only some have their turns in different frames, and what changed has to pass in its own.
+  // pictures of which one run saw only some have their turns in different frames, and what changed has to pass in its
+  // own.
   float turn = 1.0f;
   int32_t height = 0;
   int32_t width = 0;
