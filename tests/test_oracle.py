@@ -22,8 +22,8 @@ import rrm_onnx
 
 
 def corpus_module(corpus: Path, name: str) -> Any:
-    """A module of the corpus, imported from where it lies: first on the path, for onnxruntime.quantization puts a folder
-    there that has a `metrics` as well."""
+    """A module of the corpus, imported from where it lies: first on the path, for onnxruntime.quantization puts one
+    there that has `metrics` as well."""
     if sys.path[0] != str(corpus):
         sys.path.insert(0, str(corpus))
     return importlib.import_module(name)
