@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import pathlib
 import re
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -25,6 +27,29 @@ def source_hash(model: onnx.ModelProto) -> str:
 def default_opset(model: onnx.ModelProto) -> int | None:
     """Version of the ai.onnx domain, None where it is not imported."""
     return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
+
+
+def replace_file(out: pathlib.Path, content: bytes) -> None:
+    """Through a temporary file in the same folder and a rename: `out` is whole, or as it was before. Raises OSError."""
+    part: str | None = None
+    try:
+        handle, part = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(part, 0o666 & ~_umask())  # mkstemp makes files that only the owner may read
+        os.replace(part, out)
+        part = None
+    finally:
+        if part is not None:
+            pathlib.Path(part).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 # Operators that onnx removed (ImageScaler, Crop, Affine), but runtimes still have.

@@ -19,6 +19,13 @@ Choose = Callable[[Sequence[Any]], Any]
 MOST_FLOATS = 40_000  # of a map: graphs stay small
 
 
+def drawn(data: Any) -> tuple[Choose, int]:
+    """`choose` and a seed from hypothesis' data."""
+    from hypothesis import strategies as st  # soak.py does without
+
+    return lambda options: data.draw(st.sampled_from(list(options))), data.draw(st.integers(0, 2**16), label="seed")
+
+
 @dataclasses.dataclass(frozen=True)
 class Map:
     """A feature map [n, c, h, w]."""

@@ -9,6 +9,7 @@ import pytest
 
 from rrm_onnx.calibrate import curve
 from rrm_onnx.calibrate.record import Stretch
+from rrm_onnx.errors import CalibrationError
 
 
 class Counted:
@@ -56,3 +57,9 @@ def test_small_moves_add_up_for_a_motion_gate():
     by_limit = {round(e.value, 6): e for e in found}
     assert by_limit[2.0].macs == pytest.approx(3 / 9)
     assert by_limit[2.0].loss == pytest.approx(sum([1, 2, 0] * 3) / 9)
+
+
+def test_a_loss_that_says_nothing_is_no_point_of_the_curve():
+    """An answer of zero, say: the error that is relative to it has no bound."""
+    with pytest.raises(CalibrationError, match="on frame 1"):
+        curve.held(Counted(list(range(10))), lambda truth, got: float("nan"), [Stretch(0, 10)])

@@ -11,26 +11,19 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 import pytest
-import soak
-from families import FAMILIES
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from models import Net, feeds, relative, rrm_nodes
 from native import Native, Plain, needs_library
 from onnx import TensorProto, helper, numpy_helper
-from random_graphs import random_frames, random_graph
 from videos import video
 
 import rrm_onnx
 from rrm_onnx import pipeline
-from rrm_onnx.bench.operators import convert
 from rrm_onnx.errors import LoadError
 from rrm_onnx.ops.foreign import bodies, put_back, reads
 
 pytest.importorskip("onnxruntime")
 
 MINE, MICROSOFT = "my.domain", "com.microsoft"
-REPLACED = ("Relu", "Sigmoid", "LeakyRelu", "HardSwish", "Elu", "Softplus", "Abs", "Clip", "Erf")
 
 
 def heavy(net: Net, x: str, c: int = 16) -> str:
@@ -332,43 +325,6 @@ def test_what_onnxruntime_knows_runs(build: Callable[[Net, str], str]) -> None:
     converted = rrm_onnx.convert(model)
     assert len(rrm_nodes(converted, "Conv")) + len(rrm_nodes(converted, "ConvAdd")) == 2
     check(model, converted)
-
-
-def replaced(model: onnx.ModelProto, choose: Callable[[list[Any]], Any], told: bool) -> bool:
-    """Put foreign activations in the place of some; told: whether the model says what shapes they have."""
-    places = [n for n in model.graph.node if n.op_type in REPLACED]
-    for node in [n for n in places if choose([True, False])] or places[:1]:
-        op = choose(["QuickGelu", "Gelu"])
-        made = helper.make_node(op, node.input[:1], list(node.output), node.name, domain=MICROSOFT)
-        node.CopyFrom(made)
-    if not told:
-        del model.graph.value_info[:]
-    model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
-    return bool(places)
-
-
-@needs_library
-@settings(max_examples=30, deadline=None)
-@given(data=st.data())
-def test_random_graphs_with_foreign_activations(data: st.DataObject) -> None:
-    def choose(options):
-        return data.draw(st.sampled_from(list(options)))
-
-    seed = data.draw(st.integers(0, 2**16), label="seed")
-    model, shape = random_graph(choose, seed)
-    if replaced(model, choose, choose([True, False])):
-        soak.check(model, random_frames(choose, shape, seed, 4))
-
-
-@needs_library
-@pytest.mark.parametrize("family", FAMILIES[::3], ids=lambda f: f.name)
-def test_families_with_foreign_activations(family: Any) -> None:
-    model = family.build()
-    if not replaced(model, soak.seeded(3), False):
-        pytest.skip("no activation")
-    converted = convert(model)
-    for sizes in family.sizes:
-        check(model, converted, sizes)
 
 
 @functools.cache

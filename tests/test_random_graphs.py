@@ -6,7 +6,7 @@ import soak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from native import needs_library
-from random_graphs import random_frames, random_graph
+from random_graphs import drawn, random_frames, random_graph
 
 pytestmark = needs_library
 
@@ -14,10 +14,7 @@ pytestmark = needs_library
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_random_graph_keeps_every_promise(data: st.DataObject) -> None:
-    def choose(options):
-        return data.draw(st.sampled_from(list(options)))
-
-    seed = data.draw(st.integers(0, 2**16), label="seed")
+    choose, seed = drawn(data)
     model, shape = random_graph(choose, seed)
     soak.check(model, random_frames(choose, shape, seed, 4))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from rrm_onnx.calibrate.points import Setting
 from rrm_onnx.calibrate.record import Recording, Stretch
-from rrm_onnx.calibrate.trial import Trial
+from rrm_onnx.calibrate.trial import Trial, sensible
 
 FACTORS = (0.25, 0.5, 0.7, 1.0, 1.4, 2.0, 4.0)  # on the thresholds that were found
 UNIFORM = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
@@ -98,7 +98,7 @@ def _repeated(
             truth = recording.truth(t)
             if t in fresh:
                 last = truth
-            losses.append(0.0 if t in fresh else float(loss(truth, last)))
+            losses.append(0.0 if t in fresh else sensible(float(loss(truth, last)), t))
         count += len(stretch) - 1
         done += len(fresh) - 1
     share = done / count

@@ -14,7 +14,7 @@ from rrm_onnx.fuse import fuse
 from rrm_onnx.session import InferenceSession
 from rrm_onnx.types import CONVOLUTIONS
 
-SPARSE = 1e-6  # a drift so small turns thresholds that nothing passes into those of the frames in which something does
+BEYOND = 1e9  # a threshold that nothing passes; a drift of one over it gives what it was multiplied with
 Thresholds = npt.NDArray[np.float64]
 
 
@@ -40,7 +40,7 @@ class Setting:
     @property
     def sparse(self) -> bool:
         """Whether anything passes in every `period`-th frame only."""
-        return self.period > 1 and self.drift <= SPARSE
+        return self.period > 1 and self.drift <= 1 / BEYOND
 
     def scaled(self, factor: float) -> Setting:
         return replace(self, thresholds=tuple(factor * t for t in self.thresholds))

@@ -26,7 +26,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from rrm_onnx.calibrate.points import Setting
+from rrm_onnx.calibrate.points import BEYOND, Setting
 from rrm_onnx.calibrate.trial import Outcome, Trial
 
 FIRST = 0.02  # threshold that the search starts with
@@ -42,7 +42,6 @@ SPARSE = (2, 3)  # periods in which nothing passes but in the last frame, and th
 WORTH = 0.97  # of the cost without turns: less of a gain is none
 UP, DOWN = 1.5, 3.0  # what a factor is multiplied with that is allowed, and divided by that is not
 ENOUGH = 1.06  # two factors this close are one
-BEYOND = 1e9  # a threshold that nothing passes; what a drift of one over it multiplies back
 WEIGHTS = 64.0  # between a weight and the middle one
 Floats = npt.NDArray[np.float64]
 Report = Callable[[str, int, int, "Found"], None]
@@ -59,9 +58,13 @@ class Found:
     sensitivity: Floats
     uniform: Setting | None = None
     plain: Setting | None = None
-    tried: int = 0
     complete: bool = False
     log: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def tried(self) -> int:
+        """How many settings."""
+        return len(self.log)
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,6 @@ class Search:
         if guarded and recording.shaken:
             shaken = self.trial.run(setting, recording.shaken).loss
         tried = Tried(outcome, shaken)
-        self.found.tried += 1
         self.found.log.append({"drift": setting.drift, "period": setting.period, **outcome.to_dict(), "shaken": shaken})
         worth = WORTH if setting.period > self.found.setting.period else 1.0
         if self._allows(tried) and outcome.cost < worth * self.found.outcome.cost:
@@ -131,32 +133,31 @@ class Search:
     def _weights(self) -> None:
         count = int(self.groups.max()) + 1
         weights, step = np.ones(count), STEP
-        shape = Setting((), 1.0, 1)
         best: Tried | None
-        factor, best = self._factor(self._spread(weights, shape), FIRST)
+        factor, best = self._factor(self._spread(weights), FIRST)
         self.found.uniform = None if best is None else self.trial.uniform(factor)
         steps = ROUNDS * count
         for k in range(ROUNDS):
-            base = self._look(self._spread(weights, shape).scaled(factor))
+            base = self._look(self._spread(weights).scaled(factor))
             gains = np.zeros(count)
             for g in range(count):
                 self.report("weights", k * count + g, steps, self.found)
                 raised = weights.copy()
                 raised[g] *= step
-                tried = self._look(self._spread(raised, shape).scaled(factor))
+                tried = self._look(self._spread(raised).scaled(factor))
                 lost = tried.lost - base.lost
                 self.found.sensitivity[self.groups == g] = max(lost, 0.0) / (step - 1)
                 gains[g] = gain(base.cost, tried.cost, lost, self.target)
             other = moved(weights, gains, step)
-            moved_factor, better = self._factor(self._spread(other, shape), factor)
+            moved_factor, better = self._factor(self._spread(other), factor)
             if better is not None and (best is None or better.cost < best.cost):
                 weights, factor, best = other, moved_factor, better
             else:
                 step = 1 + (step - 1) * 0.6
 
-    def _spread(self, weights: Floats, like: Setting) -> Setting:
+    def _spread(self, weights: Floats) -> Setting:
         """The weights as thresholds of all points."""
-        return dataclasses.replace(like, thresholds=tuple(float(w) for w in weights[self.groups]))
+        return Setting(tuple(float(w) for w in weights[self.groups]))
 
     def _factor(self, shape: Setting, start: float, guarded: bool = True) -> tuple[float, Tried | None]:
         """The largest factor on `shape` whose loss is allowed, near `start`, and what it gave; None: there is none, and

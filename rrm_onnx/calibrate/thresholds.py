@@ -11,6 +11,7 @@ from typing import Any
 
 from rrm_onnx.calibrate.curve import Entry
 from rrm_onnx.calibrate.points import Point, Setting, figure
+from rrm_onnx.common import replace_file
 from rrm_onnx.thresholds import FORMAT, VERSION
 
 
@@ -51,12 +52,10 @@ class Thresholds:
             "nodes": nodes,
         }
 
+    def to_json(self) -> str:
+        """A thresholds file, to be read by people too."""
+        return json.dumps(self.to_dict(), indent=1) + "\n"
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the file; an existing one is replaced when all is written."""
-        target = pathlib.Path(path)
-        beside = target.with_name(target.name + ".part")
-        try:
-            beside.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
-            beside.replace(target)
-        finally:
-            beside.unlink(missing_ok=True)
+        """Writes the file; an existing one is replaced when all is written. Raises OSError."""
+        replace_file(pathlib.Path(path), self.to_json().encode())

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from rrm_onnx import pipeline, yardstick
-from rrm_onnx.calibrate.points import Point, Setting, apply, figure, measured_scales, points_of
+from rrm_onnx.calibrate.points import BEYOND, Point, Setting, apply, figure, measured_scales, points_of
 from rrm_onnx.calibrate.record import Recording, Stretch
 from rrm_onnx.errors import CalibrationError, RrmError
 from rrm_onnx.types import Options
 
 ERRORS = 2.0  # standard errors in the bound of a loss
 BLOCKS = 8  # parts of the frames, whose means tell how sure the mean of all is
-LEARNT = (0.0, 0.01, 0.04, 0.15, 1e9)  # thresholds that the model of costs learns from: everything to nothing ...
+LEARNT = (0.0, 0.01, 0.04, 0.15, BEYOND)  # thresholds that the model of costs learns from: everything to nothing ...
 REPEATS, LEARNT_FRAMES = 3, 16  # ... so often each, over so many frames
 SLOW = 100.0  # ms a frame of the original, from which on one repeat has to do: a disturbance is short beside it
 START = 0.02  # thresholds of the model that is calibrated: above 0, so that kernels for tolerances stand ready
@@ -114,7 +114,6 @@ class Trial:
         self.costs = CostModel()
         self.scales = [0.0] * len(self.points)
         self.scales = self._measure_scales()
-        self.tried = 0
         self._learn_costs()
 
     def _measure_scales(self) -> list[float]:
@@ -140,7 +139,6 @@ class Trial:
 
     def run(self, setting: Setting, stretches: Sequence[Stretch]) -> Outcome:
         """The setting on these stretches, each from a fresh state; a stretch's first frame does not count."""
-        self.tried += 1
         return self._run(setting, stretches)
 
     def _run(self, setting: Setting, stretches: Sequence[Stretch], learn: bool = False) -> Outcome:
@@ -170,13 +168,7 @@ class Trial:
     def _loss(self, t: int, got: Sequence[yardstick.Array]) -> float:
         if t >= self.recording.footage:
             return self._shaken_loss(t, got)
-        loss = float(self.loss(self.recording.truth(t), got))
-        if not loss < SENSELESS:  # nor NaN
-            raise CalibrationError(
-                f"the metric gives a loss of {loss:g} on frame {t}",
-                hint="an answer there is zero all over, or not finite: leave such frames out, or choose another metric",
-            )
-        return loss
+        return sensible(float(self.loss(self.recording.truth(t), got)), t)
 
     def _shaken_loss(self, t: int, got: Sequence[yardstick.Array]) -> float:
         """Of a frame of our own making: what makes no sense there is a loss like any other."""
@@ -185,6 +177,16 @@ class Trial:
         except RrmError:
             return 1.0
         return loss if loss < 1 else 1.0
+
+
+def sensible(loss: float, t: int) -> float:
+    """The loss on frame t; CalibrationError where it says nothing."""
+    if not loss < SENSELESS:  # nor NaN
+        raise CalibrationError(
+            f"the metric gives a loss of {loss:g} on frame {t}",
+            hint="an answer there is zero all over, or not finite: leave such frames out, or choose another metric",
+        )
+    return loss
 
 
 def liveliest(recording: Recording) -> Stretch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -168,7 +167,7 @@ def bars() -> Iterator[Callable[[Any], None]]:
 
 
 def save(found: Any, path: pathlib.Path) -> None:
-    write_atomically(path, (json.dumps(found.to_dict(), indent=1) + "\n").encode())
+    write_atomically(path, found.to_json().encode())
 
 
 def write(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import pathlib
-import tempfile
 
+from rrm_onnx.common import replace_file
 from rrm_onnx.errors import RrmError
 
 
@@ -34,26 +34,9 @@ def check_writable(out: pathlib.Path, option: str = "-o") -> None:
 
 def write_atomically(out: pathlib.Path, content: bytes) -> None:
     """Writes through a temporary file in the same folder and a rename: `out` is whole, or as it was before."""
-    part: str | None = None
     try:
-        handle, part = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(part, 0o666 & ~_umask())  # mkstemp makes files that only the owner may read
-        os.replace(part, out)
-        part = None
+        replace_file(out, content)
     except OSError as error:
         size = f"{len(content) / 1e6:.1f} MB"
         hint = f"{size} are needed; choose another place with -o"
         raise RrmError(f"{out}: cannot be written: {error.strerror or error}", hint=hint) from error
-    finally:
-        if part is not None:
-            pathlib.Path(part).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -53,8 +53,8 @@ def absent(node: gs.Node, index: int) -> bool:
     return index >= len(node.inputs) or node.inputs[index].is_empty()
 
 
-def cut(node: gs.Node, opset: int) -> Widened | None:
-    """Slice: axes may be left out where they are the first ones."""
+def sliced(node: gs.Node, number: Callable[[int], int]) -> Widened | None:
+    """Slice, its axes with other numbers; they may be left out where they are the first ones."""
     starts = given(node, "starts", 1)
     steps = [] if absent(node, 4) else given(node, "steps", 4)
     if starts is None or given(node, "ends", 2) is None or steps is None:
@@ -62,8 +62,28 @@ def cut(node: gs.Node, opset: int) -> Widened | None:
     axes = given(node, "axes", 3)
     if axes is None and not absent(node, 3):
         return None
-    moved = [MOVED[int(a) % 3] for a in (range(len(starts)) if axes is None else axes)]
+    moved = [number(int(a)) for a in (range(len(starts)) if axes is None else axes)]
     return Widened({"axes": moved}) if "starts" in node.attrs else Widened({}, {3: np.array(moved, np.int64)})
+
+
+def pads_of(node: gs.Node) -> list[Any] | None:
+    """What Pad adds, where that and the value it adds are constants."""
+    return given(node, "pads", 1) if absent(node, 2) or isinstance(node.inputs[2], gs.Constant) else None
+
+
+def pad_axes(node: gs.Node, number: Callable[[int], int]) -> Widened | None:
+    """The axes of Pad (opset 18) with other numbers."""
+    axes = given(node, "axes", 3)
+    return None if axes is None else Widened({}, {3: np.array([number(int(a)) for a in axes], np.int64)})
+
+
+def of_map(axis: int) -> int:
+    """An axis of a line as one of the map."""
+    return MOVED[axis % 3]
+
+
+def cut(node: gs.Node, opset: int) -> Widened | None:
+    return sliced(node, of_map)
 
 
 def reduced(node: gs.Node, opset: int) -> Widened | None:
@@ -126,14 +146,7 @@ def resized(node: gs.Node, opset: int) -> Widened | None:
 
 def padded(node: gs.Node, opset: int) -> Widened | None:
     """Pad with axes (opset 18), which only these change."""
-    axes = given(node, "axes", 3)
-    if (
-        axes is None
-        or given(node, "pads", 1) is None
-        or not (absent(node, 2) or isinstance(node.inputs[2], gs.Constant))
-    ):
-        return None
-    return Widened({}, {3: np.array([MOVED[int(a) % 3] for a in axes], np.int64)})
+    return None if pads_of(node) is None else pad_axes(node, of_map)
 
 
 def unchanged(node: gs.Node, opset: int) -> Widened | None:

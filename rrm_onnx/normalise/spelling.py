@@ -60,7 +60,7 @@ def global_pool_of_line(graph: gs.Graph, node: gs.Node) -> None:
     source = static_shape(before.inputs[0]) if before is not None and before.op == "Reshape" else None
     if source is None or shape is None or len(source) != 4 or shape != (*source[:2], 1, source[2] * source[3]):
         return
-    if source is None or line.dtype != np.float32:
+    if line.dtype != np.float32:
         return
     if before is not None and reduced_axes(node) == [3] and int(node.attrs.get("keepdims", 1)):
         node.inputs, node.attrs = [before.inputs[0]], {"axes": [2, 3]}

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from run_pairs import CORPUS, Agreement, Pair, cell, machine, tell_missing  # noqa: F401
+from run_pairs import CORPUS, Agreement, Pair, cell, machine
 
 from rrm_onnx import pipeline, yardstick
 from rrm_onnx.bench.interleave import Comparison
