@@ -162,3 +162,15 @@ def test_entries_replace_the_usual_ones():
     assert [options.get_session_config_entry(key) for key in keys] == ["1", "0", "avx2"]
     usual = yardstick.session_options(1, yardstick.config_entries())
     assert [usual.get_session_config_entry(key) for key in keys[:2]] == ["0", "1"]
+
+
+def test_nothing_spins_after_an_error_was_computed():
+    """A BLAS keeps its threads busy for a while after a call: they would run beside the frame that is timed next."""
+    program = (
+        "import time, numpy as np; from rrm_onnx.distance import relative_l2\n"
+        "a = np.random.default_rng(0).normal(size=1 << 20)\n"
+        "relative_l2(a, a + 1)\n"
+        "before = time.process_time(); time.sleep(0.03); print(time.process_time() - before)"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert float(found.stdout) < 0.01
