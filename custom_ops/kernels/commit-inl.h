@@ -278,22 +278,21 @@ int64_t Commit(const CommitArgs& g) {
   return CountBits(g.bits, g.sites);
 }
 
-// Lanes of the n sites at m that replace.
-inline uint32_t PlanarFlags(const CommitPlanarArgs& g, int m, int n) {
+// Which of the n sites at m replace; lanes from n on say nothing.
+template <Gate kGate>
+RRM_ALWAYS_INLINE Mask PlanarMask(const CommitPlanarArgs& g, int m, int n) {
   const float* x = g.x + m;
   const float* y = g.planar + m;
-  const uint32_t lanes = n < 32 ? (1u << n) - 1 : ~0u;
-  if (g.gate == Gate::kAll) return lanes;
   Vec acc = Zero();
-  if (g.gate == Gate::kExact) {
-    for (int j = 0; j < g.c; ++j, x += g.plane, y += g.planar_plane) acc = Or(acc, Xor(LoadN(x, n), LoadN(y, n)));
-    return Bits(NonZeroBits(acc));
-  }
   for (int j = 0; j < g.c; ++j, x += g.plane, y += g.planar_plane) {
-    const Vec d = Sub(LoadN(x, n), LoadN(y, n));
-    acc = Fma(d, d, acc);
+    if (kGate == Gate::kExact) {
+      acc = Or(acc, Xor(LoadN(x, n), LoadN(y, n)));
+    } else {
+      const Vec d = Sub(LoadN(x, n), LoadN(y, n));
+      acc = Fma(d, d, acc);
+    }
   }
-  return Bits(NotLessEqual(acc, Set(g.limit))) & lanes;
+  return kGate == Gate::kExact ? NonZeroBits(acc) : NotLessEqual(acc, Set(g.limit));
 }
 
 // Three planes to rows of three: four sites are three quads.
@@ -316,18 +315,16 @@ inline void JoinTriples(const float* x, int64_t plane, int sites, float* rows) {
   }
 }
 
-// All n sites at m replace.
-inline void ReplaceBlock(const CommitPlanarArgs& g, int m, int n) {
-  const float* x = g.x + m;
-  float* planar = g.planar + m;
-  for (int j = 0; j < g.c; ++j) StoreN(planar + j * g.planar_plane, LoadN(x + j * g.plane, n), n);
+// The held rows of the n sites at m, from the planes that hold the same.
+inline void RowsFromPlanes(const CommitPlanarArgs& g, int m, int n) {
+  const float* planar = g.planar + m;
   float* held = g.held + static_cast<int64_t>(m) * g.c;
   if (g.c == 1) {
-    StoreN(held, LoadN(x, n), n);
+    StoreN(held, LoadN(planar, n), n);
   } else if (g.c == 3) {
-    JoinTriples(x, g.plane, n, held);
+    JoinTriples(planar, g.planar_plane, n, held);
   } else {
-    TransposeBlocks(x, g.plane, g.c, n, held, g.c);
+    TransposeBlocks(planar, g.planar_plane, g.c, n, held, g.c);
   }
 }
 
@@ -340,19 +337,49 @@ inline void ReplaceSite(const CommitPlanarArgs& g, int m) {
   }
 }
 
+// Few channels, where some sites replace and some do not: all n of them are written. That is quicker than to look for
+// those that do, and the others get what they hold.
+constexpr int kFewChannels = 4;
+// Pictures come from memory, and the processor's own prefetching does not keep up with several planes.
+constexpr int kFloatsAhead = 512;
+
+template <Gate kGate>
+void CommitPlanes(const CommitPlanarArgs& g) {
+  for (int m = 0; m < g.sites; m += kLanes) {
+    const int n = g.sites - m < kLanes ? g.sites - m : kLanes;
+    for (int j = 0; j < g.c; ++j) {  // of the last rows too: a prefetch of what is not there does nothing
+      Prefetch(g.x + j * g.plane + m + kFloatsAhead);
+      Prefetch(g.planar + j * g.planar_plane + m + kFloatsAhead);
+    }
+    const Mask mask = PlanarMask<kGate>(g, m, n);
+    uint32_t flags = Bits(mask) & ((1u << n) - 1);
+    if (flags == 0) continue;
+    g.bits[m / 64] |= static_cast<uint64_t>(flags) << (m % 64);
+    if (g.c > kFewChannels && flags != (1u << n) - 1) {
+      for (; flags != 0; flags &= flags - 1) ReplaceSite(g, m + __builtin_ctz(flags));
+      continue;
+    }
+    for (int j = 0; j < g.c; ++j) {
+      float* planar = g.planar + j * g.planar_plane + m;
+      StoreN(planar, Select(mask, LoadN(g.x + j * g.plane + m, n), LoadN(planar, n)), n);
+    }
+    RowsFromPlanes(g, m, n);
+  }
+}
+
 int64_t CommitPlanar(const CommitPlanarArgs& g) {
   if (g.sites <= 0) return 0;
   for (int w = 0; w < (g.sites + 63) / 64; ++w) g.bits[w] = 0;
-  for (int m = 0; m < g.sites; m += kLanes) {
-    const int n = g.sites - m < kLanes ? g.sites - m : kLanes;
-    uint32_t flags = PlanarFlags(g, m, n);
-    if (flags == 0) continue;
-    g.bits[m / 64] |= static_cast<uint64_t>(flags) << (m % 64);
-    if (flags == (1u << n) - 1) {
-      ReplaceBlock(g, m, n);
-      continue;
+  if (g.gate == Gate::kExact) {
+    CommitPlanes<Gate::kExact>(g);
+  } else if (g.gate == Gate::kRms) {
+    CommitPlanes<Gate::kRms>(g);
+  } else {
+    for (int j = 0; j < g.c; ++j) {
+      __builtin_memcpy(g.planar + j * g.planar_plane, g.x + j * g.plane, static_cast<size_t>(g.sites) * sizeof(float));
     }
-    for (; flags != 0; flags &= flags - 1) ReplaceSite(g, m + __builtin_ctz(flags));
+    for (int m = 0; m < g.sites; m += kLanes) RowsFromPlanes(g, m, g.sites - m < kLanes ? g.sites - m : kLanes);
+    SetFirstBits(g.bits, g.sites);
   }
   return CountBits(g.bits, g.sites);
 }

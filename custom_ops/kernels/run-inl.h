@@ -10,6 +10,8 @@ namespace {
 // for the columns that they read. With 16 registers it is slower than loading a column for each window.
 constexpr bool kShares = kRegisters >= 32;
 constexpr int kWide = 8;
+// Rows of a window, at most (kMostBands of ops/geometry.h).
+constexpr int kMostRows = 15;
 
 // Taps [first, end) of a site's windows lie within the bands.
 struct TapRange {
@@ -23,57 +25,64 @@ inline TapRange TapsWithin(const RunArgs& g, int m) {
   return {first, end < g.kernel_w ? end : g.kernel_w};
 }
 
-inline const float* WindowStart(const RunArgs& g, int ky, int m) {
-  return g.bands[ky] + (g.column + static_cast<int64_t>(m) * g.stride) * g.pitch;
-}
+// The bands that are there, from the first column on that a group of sites reads.
+struct Bands {
+  int count = 0;
+  const float* x[kMostRows];
+  int tap[kMostRows];  // number of the band's first tap
+  Bands(const RunArgs& g, int m) {
+    for (int ky = 0; ky < g.kernel_h; ++ky) {
+      if (g.bands[ky] == nullptr) continue;
+      x[count] = g.bands[ky] + (g.column + static_cast<int64_t>(m) * g.stride) * g.pitch;
+      tap[count++] = ky * g.kernel_w;
+    }
+  }
+};
 
-// One vector of channels, from j on, of N neighbours, from m on, whose windows are whole. KW: the kernel's width, or 0
-// for any.
+// One vector of channels, from j on, of N sites whose windows are whole. KW: the kernel's width, or 0 for any.
 template <int N, int KW, class Fold, class Lanes>
-RRM_ALWAYS_INLINE void RunVec(const Fold& fold, int m, int j, Lanes lanes) {
+RRM_ALWAYS_INLINE void RunVec(const Fold& fold, const Bands& bands, float* out, int j, Lanes lanes) {
   const RunArgs& g = fold.args;
   const int64_t step = g.stride * g.pitch, tap_step = g.dilation * g.pitch;
   Vec acc[N];
 #pragma GCC unroll 4
   for (int i = 0; i < N; ++i) acc[i] = fold.Start(j, lanes);
   const int width = KW > 0 ? KW : g.kernel_w;
-  for (int ky = 0; ky < g.kernel_h; ++ky) {
-    if (g.bands[ky] == nullptr) continue;
-    const float* x = WindowStart(g, ky, m) + j;
+  for (int b = 0; b < bands.count; ++b) {
+    const float* x = bands.x[b] + j;
 #pragma GCC unroll 7
     for (int kx = 0; kx < width; ++kx, x += tap_step) {
-      const auto tap = fold.Tap(ky * width + kx, m, j, lanes);
+      const auto tap = fold.Tap(bands.tap[b] + kx, 0, j, lanes);
 #pragma GCC unroll 4
       for (int i = 0; i < N; ++i) acc[i] = fold.Next(acc[i], lanes.Get(x + i * step), tap, i);
     }
   }
-  float* out = g.out + m * g.out_stride + j;
 #pragma GCC unroll 4
-  for (int i = 0; i < N; ++i) lanes.Put(out + i * g.out_stride, acc[i]);
+  for (int i = 0; i < N; ++i, out += g.out_stride) lanes.Put(out + j, acc[i]);
 }
 
-// The same with a stride and a dilation of 1: a column is loaded once for all windows that see it.
-template <int N, int KW, class Fold, class Lanes>
-RRM_ALWAYS_INLINE void RunVecShared(const Fold& fold, int m, int j, Lanes lanes) {
-  const RunArgs& g = fold.args;
-  Vec acc[N], columns[N + KW - 1];
+// The same where windows are S columns apart and a window's columns are neighbours: each is loaded once for all windows
+// that see it. pitch: floats from one column to the next.
+template <int N, int KW, int S, class Fold, class Lanes>
+RRM_ALWAYS_INLINE void SharedVec(const Fold& fold, const Bands& bands, int64_t pitch, float* out, int64_t out_stride,
+                                 int j, Lanes lanes) {
+  constexpr int kColumns = (N - 1) * S + KW;
+  Vec acc[N], columns[kColumns];
 #pragma GCC unroll 8
   for (int i = 0; i < N; ++i) acc[i] = fold.Start(j, lanes);
-  for (int ky = 0; ky < g.kernel_h; ++ky) {
-    if (g.bands[ky] == nullptr) continue;
-    const float* x = WindowStart(g, ky, m) + j;
-#pragma GCC unroll 16
-    for (int i = 0; i < N + KW - 1; ++i) columns[i] = lanes.Get(x + i * g.pitch);
+  for (int b = 0; b < bands.count; ++b) {
+    const float* x = bands.x[b] + j;
+#pragma GCC unroll 20
+    for (int i = 0; i < kColumns; ++i, x += pitch) columns[i] = lanes.Get(x);
 #pragma GCC unroll 8
     for (int kx = 0; kx < KW; ++kx) {
-      const auto tap = fold.Tap(ky * KW + kx, m, j, lanes);
+      const auto tap = fold.Tap(bands.tap[b] + kx, 0, j, lanes);
 #pragma GCC unroll 8
-      for (int i = 0; i < N; ++i) acc[i] = fold.Next(acc[i], columns[i + kx], tap, i);
+      for (int i = 0; i < N; ++i) acc[i] = fold.Next(acc[i], columns[i * S + kx], tap, i);
     }
   }
-  float* out = g.out + m * g.out_stride + j;
 #pragma GCC unroll 8
-  for (int i = 0; i < N; ++i) lanes.Put(out + i * g.out_stride, acc[i]);
+  for (int i = 0; i < N; ++i, out += out_stride) lanes.Put(out + j, acc[i]);
 }
 
 // V vectors of channels of a site whose window hangs over the left or right edge.
@@ -108,24 +117,28 @@ void EdgeSite(const Fold& fold, int m, TapRange taps) {
   if (j < c) EdgeVecs<1>(fold, m, j, taps, FirstLanes{c - j});
 }
 
-// All channels of N neighbours: sites outside, channels inside, so that memory is read as it lies.
-template <int N, int KW, bool kShared, class Fold>
-void RunSites(const Fold& fold, int m) {
-  const RunArgs& g = fold.args;
-  if (g.ahead != nullptr) {
-    for (int i = 0; i < N; ++i) {
-      for (int j = 0; j < g.c; j += 16) Prefetch(g.ahead[m + i] + j);
-    }
+inline void PrefetchRows(const RunArgs& g, int m, int n, int step) {
+  if (g.ahead == nullptr) return;
+  for (int i = 0; i < n; ++i, m += step) {
+    for (int j = 0; j < g.c; j += 16) Prefetch(g.ahead[m] + j);
+    asm volatile("");  // gcc takes a loop that only prefetches for one without effects, and leaves it out
   }
-  if (N == 1) {
-    const TapRange taps = TapsWithin(g, m);
-    if (taps.first > 0 || taps.end < g.kernel_w) return EdgeSite(fold, m, taps);
-  }
+}
+
+// All channels of N sites: sites outside, channels inside, so that memory is read as it lies. S > 0: sites m, m + step,
+// ... of a run with that stride; where step is not 1 it is the dilation. S = 0: neighbours, columns are not shared.
+template <int N, int KW, int S, class Fold>
+void RunSites(const Fold& given, int m, int step) {
+  const RunArgs g = given.args;  // a copy: what is stored to `out` can't change it
+  const Fold fold{g};
+  PrefetchRows(g, m, N, step);
+  const Bands bands(g, m);
+  float* out = g.out + m * g.out_stride;
   const auto vec = [&](int j, auto lanes) __attribute__((always_inline)) {
-    if constexpr (kShared) {
-      RunVecShared<N, KW>(fold, m, j, lanes);
+    if constexpr (S > 0) {
+      SharedVec<N, KW, S>(fold, bands, g.pitch * step, out, g.out_stride * step, j, lanes);
     } else {
-      RunVec<N, KW>(fold, m, j, lanes);
+      RunVec<N, KW>(fold, bands, out, j, lanes);
     }
   };
   int j = 0;
@@ -133,25 +146,39 @@ void RunSites(const Fold& fold, int m) {
   if (j < g.c) vec(j, FirstLanes{g.c - j});
 }
 
-template <int KW, bool kShared, class Fold>
+// Sites m, m + step, ... before `end`, whose windows are whole.
+template <int KW, int S, class Fold>
+void WholeSites(const Fold& fold, int m, int end, int step) {
+  if (S > 0) {
+    for (; m + (kWide - 1) * step < end; m += kWide * step) RunSites<kWide, KW, S>(fold, m, step);
+  }
+  for (; m + 3 * step < end; m += 4 * step) RunSites<4, KW, S>(fold, m, step);
+  if (m + 2 * step < end) return RunSites<3, KW, S>(fold, m, step);
+  if (m + step < end) return RunSites<2, KW, S>(fold, m, step);
+  if (m < end) RunSites<1, KW, S>(fold, m, step);
+}
+
+template <int KW, int S, class Fold>
 void RunOfWidth(const Fold& fold) {
   const RunArgs& g = fold.args;
+  const auto edge = [&](int m) {
+    PrefetchRows(g, m, 1, 1);
+    EdgeSite(fold, m, TapsWithin(g, m));
+  };
   int m = 0, inside = g.sites;
-  while (m < inside && TapsWithin(g, m).first > 0) RunSites<1, KW, kShared>(fold, m++);
+  while (m < g.sites && TapsWithin(g, m).first > 0) edge(m++);
   while (inside > m && TapsWithin(g, inside - 1).end < g.kernel_w) --inside;
-  if (kShared) {
-    for (; m + kWide <= inside; m += kWide) RunSites<kWide, KW, kShared>(fold, m);
-  }
-  for (; m + 4 <= inside; m += 4) RunSites<4, KW, kShared>(fold, m);
-  if (inside - m == 3) RunSites<3, KW, kShared>(fold, m), m += 3;
-  if (inside - m == 2) RunSites<2, KW, kShared>(fold, m), m += 2;
-  for (; m < g.sites; ++m) RunSites<1, KW, kShared>(fold, m);
+  const int steps = S > 0 ? g.dilation : 1;
+  for (int r = 0; r < steps; ++r) WholeSites<KW, S>(fold, m + r, inside, steps);
+  for (m = inside; m < g.sites; ++m) edge(m);
 }
 
 template <int KW, class Fold>
 void RunOfKind(const Fold& fold) {
   const RunArgs& g = fold.args;
-  return kShares && g.stride == 1 && g.dilation == 1 ? RunOfWidth<KW, true>(fold) : RunOfWidth<KW, false>(fold);
+  if (kShares && g.stride == 1) return RunOfWidth<KW, 1>(fold);
+  if (kShares && g.stride == 2 && g.dilation == 1) return RunOfWidth<KW, 2>(fold);
+  return RunOfWidth<KW, 0>(fold);
 }
 
 template <class Fold>
@@ -159,7 +186,7 @@ void FoldRun(const Fold& fold) {
   if (fold.args.kernel_w == 2) return RunOfKind<2>(fold);
   if (fold.args.kernel_w == 3) return RunOfKind<3>(fold);
   if (fold.args.kernel_w == 5) return RunOfKind<5>(fold);
-  return RunOfWidth<0, false>(fold);
+  return RunOfWidth<0, 0>(fold);
 }
 
 void WindowMaxRun(const RunArgs& g) { FoldRun(MaxFold<RunArgs>{g}); }

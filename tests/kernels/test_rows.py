@@ -67,7 +67,7 @@ def test_depthwise(level: Kernels, reference: Kernels, c: int, nulls: float) -> 
 @given(
     kernel=st.tuples(st.sampled_from([1, 2, 3, 5]), st.sampled_from([1, 2, 3, 4, 5, 7])),
     stride=st.integers(1, 3),
-    dilation=st.integers(1, 2),
+    dilation=st.integers(1, 3),
     sites=st.integers(1, 23),
     hangs=st.tuples(st.integers(-2, 7), st.integers(-2, 7)),
     c=st.sampled_from(CHANNELS),
