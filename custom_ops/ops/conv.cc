@@ -2,6 +2,7 @@
 // from what the input changed by (residual.h).
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "ops/columns.h"
 #include "ops/depthwise.h"
@@ -73,7 +74,6 @@ class Conv final : public SiteNode {
     out_ = weights.out;
     depthwise_ = weights.group_in == 1 && out_ == group_ && group_ > 1;
     if (depthwise_) {
-      fetches_ = true;
       deep_ = Depthwise(weights.w, weights.b);
       return;
     }
@@ -88,7 +88,6 @@ class Conv final : public SiteNode {
         pack(weights, first[i], (i + 1 < first.size() ? first[i + 1] : out_) - first[i]);
       }
     }
-    fetches_ = columns_.size() == 1 && !adds_;
     residual_ = Residual(kernels, geometry_, columns_, in_, out_);
   }
 
@@ -140,6 +139,10 @@ class Conv final : public SiteNode {
     if (!adds_ || !Residual::keeps(state)) return sums(in, shape, block, scratch.ahead(), scratch, out);
     residual_.rows(in, shape, state, block, scratch, out,
                    [&](const Block& part, float* to) { sums(in, shape, part, nullptr, scratch, to); });
+  }
+
+  bool fetches(const SiteState& state) const override {
+    return depthwise_ || (columns_.size() == 1 && !(adds_ && Residual::keeps(state)));
   }
 
   double macs_per_site(std::span<const MapInput>, const MapShape&) const override {
@@ -238,40 +241,41 @@ class Conv final : public SiteNode {
     lens(scratch, w.kernel[0], length);
     // Reserve first: pointers into borders must stay valid.
     int64_t borders = 0;
-    for (const Run& r : block.runs) {
-      for (int32_t m = 0; m < r.n; ++m) borders += hangs(w, r.x + m, in.width);
-    }
+    for (const Run& r : block.runs) borders += r.n - whole_windows(w, r, in.width).n;
     scratch.borders.grow(borders * w.kernel[0] * length);
     float* copy = scratch.borders.data();
-    int32_t at = 0;
+    const float** p = scratch.pointers.data();
     for (const Run& r : block.runs) {
+      const Run whole = whole_windows(w, r, in.width);
       for (int32_t ky = 0; ky < w.kernel[0]; ++ky) {
-        const float** p = scratch.pointers.data() + static_cast<int64_t>(ky) * block.sites + at;
+        const float** to = p + static_cast<int64_t>(ky) * block.sites;
         const int32_t iy = r.y * w.stride[0] - w.pad[0] + ky * w.dilation[0];
         if (iy < 0 || iy >= in.height) {
-          std::fill(p, p + r.n, outside);
+          std::fill(to, to + r.n, outside);
           continue;
         }
         const float* row = base + static_cast<int64_t>(iy) * in.width * in_;
-        for (int32_t m = 0; m < r.n; ++m) {
-          const int32_t ix = (r.x + m) * w.stride[1] - w.pad[1];
-          if (!hangs(w, r.x + m, in.width)) {
-            p[m] = row + static_cast<int64_t>(ix) * in_;
-            continue;
-          }
-          const int32_t lo = std::max(ix, 0), hi = std::min(ix + w.kernel[1], in.width);
-          std::fill(copy, copy + length, 0.0f);
-          if (lo < hi) {
-            std::memcpy(copy + static_cast<int64_t>(lo - ix) * in_, row + static_cast<int64_t>(lo) * in_,
-                        static_cast<size_t>(hi - lo) * in_ * sizeof(float));
-          }
-          p[m] = copy;
-          copy += length;
-        }
+        const auto copied = [&](int32_t x) {
+          copy_window(row, x * w.stride[1] - w.pad[1], w.kernel[1], in.width, copy);
+          return std::exchange(copy, copy + length);
+        };
+        for (int32_t x = r.x; x < whole.x; ++x) *to++ = copied(x);
+        const float* window = row + static_cast<int64_t>(whole.x * w.stride[1] - w.pad[1]) * in_;
+        for (int32_t m = 0; m < whole.n; ++m, window += w.stride[1] * in_) *to++ = window;
+        for (int32_t x = whole.x + whole.n; x < r.x + r.n; ++x) *to++ = copied(x);
       }
-      at += r.n;
+      p += r.n;
     }
     finish(scratch, args);
+  }
+
+  // A window's row with zeros where it hangs over an edge; ix: its first column.
+  void copy_window(const float* row, int32_t ix, int32_t kernel, int32_t width, float* to) const {
+    const int32_t lo = std::max(ix, 0), hi = std::min(ix + kernel, width);
+    std::fill(to, to + static_cast<int64_t>(kernel) * in_, 0.0f);
+    if (lo >= hi) return;
+    std::memcpy(to + static_cast<int64_t>(lo - ix) * in_, row + static_cast<int64_t>(lo) * in_,
+                static_cast<size_t>(hi - lo) * in_ * sizeof(float));
   }
 
   // One piece per tap and resident: the channels of group g.
@@ -302,9 +306,13 @@ class Conv final : public SiteNode {
     finish(scratch, args);
   }
 
-  static bool hangs(const Window& w, int32_t x, int32_t width) {
-    const int32_t ix = x * w.stride[1] - w.pad[1];
-    return ix < 0 || ix + w.kernel[1] > width;
+  // The sites of a run whose windows hang over neither the left nor the right edge.
+  static Run whole_windows(const Window& w, const Run& r, int32_t width) {
+    const int32_t first = (w.pad[1] + w.stride[1] - 1) / w.stride[1];
+    const int32_t room = width - w.kernel[1] + w.pad[1];
+    const int32_t end = room < 0 ? 0 : room / w.stride[1] + 1;
+    const int32_t x = std::clamp(first, r.x, r.x + r.n);
+    return {r.y, x, std::clamp(end, x, r.x + r.n) - x};
   }
   static void lens(Scratch& scratch, int32_t pieces, int32_t length) { scratch.lens.assign(pieces, length); }
   static void finish(Scratch& scratch, GemmArgs& args) {

@@ -24,7 +24,6 @@ class SeparableConv final : public SiteNode {
       : SiteNode(attributes, kernels, 1, addend), geometry_(attributes) {
     read_gate(attributes);
     read_activation(attributes);
-    fetches_ = true;
     inner_activation_.read(attributes, "inner_activation", "inner_activation_params");
     inner_gate_.threshold = attributes.real("inner_threshold");
     inner_gate_.scale = attributes.real("inner_scale");
@@ -138,6 +137,8 @@ class SeparableConv final : public SiteNode {
   }
 
   int32_t widest(const MapShape& shape) const override { return std::max(shape.channels, deep_.channels()); }
+
+  bool fetches(const SiteState&) const override { return true; }
 
   double macs_per_site(std::span<const MapInput>, const MapShape&) const override {
     return static_cast<double>(deep_.channels()) * (deep_.taps() + out_);

@@ -93,10 +93,11 @@ Act parse_activation(const std::string& name) {
 }
 
 void point_rows(Resident& map, const Block& block, std::vector<const float*>& pointers) {
-  pointers.clear();
+  pointers.resize(static_cast<size_t>(block.sites));
+  const float** to = pointers.data();
   for (const Run& r : block.runs) {
     const float* row = map.row(static_cast<int64_t>(r.y) * map.width + r.x);
-    for (int32_t m = 0; m < r.n; ++m, row += map.channels) pointers.push_back(row);
+    for (int32_t m = 0; m < r.n; ++m, row += map.channels) *to++ = row;
   }
 }
 
@@ -291,7 +292,7 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
     fresh = scratch.fresh.data();
     point_rows(out, block, scratch.held);
   }
-  if (gate.gate != Gate::kAll && !fetches_) {
+  if (gate.gate != Gate::kAll && !fetches(state)) {
     for (const float* row : scratch.held) {
       for (int32_t j = 0; j < shape.channels; j += 16) __builtin_prefetch(row + j);
     }

@@ -148,8 +148,8 @@ class SiteNode : public TicketNode {
   // Estimated work in nanoseconds, to decide on threads: memory traffic unless the operator knows better.
   virtual double nanoseconds_per_site(std::span<const MapInput> in, const MapShape& shape) const;
 
-  // Set by operators whose kernels fetch Scratch::held themselves.
-  bool fetches_ = false;
+  // Whether the operator's kernels fetch Scratch::held themselves.
+  virtual bool fetches(const SiteState&) const { return false; }
 
   // Called by constructors of gated and activated operators.
   void read_gate(const Attributes& attributes) {
