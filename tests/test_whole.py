@@ -226,3 +226,24 @@ def test_turns_of_two_pictures_after_a_run_that_broke_off(library: str, broken: 
                 session.run(None, feed)
         errors.append(relative(session.run(None, feed)[0], exact.run(None, feed)[0]))
     assert min(errors[10:13]) < 1e-5 and min(errors[13:16]) < 1e-5
+
+
+def test_where_nearly_everything_moves_rows_are_written_without_a_comparison(library: str) -> None:
+    """Exact layers whose maps all but stand on one line: all rows are computed then, and the answer is that of a fresh
+    session in every bit, also when most of the picture stands still again."""
+    net = Net()
+    net.output(net.conv(net.conv(net.input(shape=(1, 3, 64, 64)), 16, k=3), 4, 16, k=3, out="y"))
+    converted = rrm_onnx.convert(net.model()).SerializeToString()
+    session, fresh = (rrm_onnx.InferenceSession(converted, quiet(), ["CPUExecutionProvider"]) for _ in "ab")
+    picture_ = picture(1, 3, 64, 64)
+    active = []
+    for t in range(8):
+        moving = 62 if t < 6 else 3
+        picture_ = picture_.copy()
+        picture_[:, :, :moving] = picture(1, 3, moving, 64)
+        session.reset_stats()
+        got = session.run(None, {"x": picture_})[0]
+        active.append([n["active"] / max(n["sites"], 1) for n in session.stats()["nodes"] if n["op"] == "Conv"])
+        fresh.reset()
+        assert got.tobytes() == fresh.run(None, {"x": picture_})[0].tobytes()
+    assert active[1][0] == 63 / 64 and active[2] == active[5] == [1, 1] and max(active[7]) < 0.1

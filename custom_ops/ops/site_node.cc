@@ -17,10 +17,11 @@ constexpr int32_t kBlockMax = 192;
 constexpr double kParallelNanoseconds = 60e3;
 constexpr double kTaskNanoseconds = 10e3;
 constexpr int32_t kMaxTasks = 32;
-// Where everything moves, comparing costs and saves nothing: rows are then written without it and all count as changed,
-// which is right as well. Every so many runs they are compared again, to see whether that still holds.
+// Where nearly everything moves, comparing for equality costs and saves little: all rows are then computed and written
+// without it, and all count as changed, which is right as well. Every so many runs they are compared again, to see
+// whether that still holds. (A gate goes on: what it holds is part of the answer.)
 constexpr int32_t kProbeEvery = 16;
-constexpr double kRestlessShare = 0.95;
+constexpr double kRestlessShare = 0.9;
 
 struct Name {
   std::string_view text;
@@ -237,13 +238,20 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
   int64_t active = 0;
   for (const Run& r : runs) active += r.n;
   const bool fresh = level.gate == Gate::kAll;
+  const int64_t most = static_cast<int64_t>(kRestlessShare * static_cast<double>(out.sites()));
+  const bool nearly_all = level.gate == Gate::kExact && active >= most;
+  const bool unseen = nearly_all && state.restless % kProbeEvery != 0;
+  if (unseen && active < out.sites()) {
+    state.active.fill();
+    runs.clear();
+    state.active.runs(runs);
+    active = out.sites();
+  }
   count(in, shape, out.sites(), active, everything, fresh);
   const bool broken = fails_now();
   if (active == 0 && broken) fail("stopped by the test hook");
   if (active == 0) return 0;
 
-  const bool whole = level.gate == Gate::kExact && active == out.sites();
-  const bool unseen = whole && state.restless % kProbeEvery != 0;
   const GateLevel used = {unseen ? Gate::kAll : level.gate, level.limit};
   state.nanoseconds = nanoseconds_per_site(in, shape) * static_cast<double>(active);
   PhaseClock& clock = PhaseClock::of_thread();
@@ -271,8 +279,7 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
   if (tell && changed > 0) finish_deltas(blocks, deltas, state.next, out);
   finished(state, fresh);
   if (used.gate == Gate::kAll) state.next.fill();
-  const bool all = static_cast<double>(changed.load()) >= kRestlessShare * static_cast<double>(out.sites());
-  state.restless = whole && all ? state.restless + 1 : 0;
+  state.restless = nearly_all && changed.load() >= most ? state.restless + 1 : 0;
   if (!fresh) stats_.changed += changed.load();
   return changed.load();
 }

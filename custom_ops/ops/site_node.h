@@ -58,7 +58,7 @@ struct SiteState : MapState {
   ChangeMap active;
   std::unique_ptr<Extra> extra;
   std::atomic<float> inner_scale{0};  // of a gate inside the node
-  // Exact runs in a row in which every site was active and nearly every row changed.
+  // Runs in a row in which nearly every site was active and nearly every row changed.
   int32_t restless = 0;
   // Rows of all active sites that prepare() made already: only where these are one block.
   Floats early;
