@@ -27,7 +27,7 @@ LEAST_MACS_OF_SITES = 1_000_000
 TRIMMED = {"Activation", "Binary", "BinaryConst", "Concat", "Slice"}
 
 # These name parts of other maps and keep none of their own.
-VIEWS = {"Concat", "Slice"}
+VIEWS = {"Concat", "Slice", "ChannelRanges"}
 
 # Where a map's size is unknown, every map counts as one of this many sites: only ratios matter here.
 NOMINAL_SITES = 64 * 64

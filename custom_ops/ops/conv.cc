@@ -284,20 +284,12 @@ class Conv final : public SiteNode {
     const float* outside = zeros(per_group);
     scratch.pointers.resize(rows * block.sites);
     scratch.lens.resize(rows);
-    std::vector<const float*> one(parts.size() > 1 ? static_cast<size_t>(taps) * block.sites : 0);
     for (size_t i = 0; i < parts.size(); ++i) {
       Piece piece = *parts[i].piece;
       piece.first += parts[i].offset;
-      const float** to = parts.size() == 1 ? scratch.pointers.data() : one.data();
-      point_taps(in, piece, w, block, outside, to);
-      for (int32_t t = 0; t < taps; ++t) {
-        const size_t row = static_cast<size_t>(t) * parts.size() + i;
-        scratch.lens[row] = parts[i].count;
-        if (parts.size() > 1) {
-          std::copy_n(one.data() + static_cast<int64_t>(t) * block.sites, block.sites,
-                      scratch.pointers.data() + row * block.sites);
-        }
-      }
+      point_taps(in, piece, w, block, outside, scratch.pointers.data() + i * block.sites,
+                 static_cast<int64_t>(parts.size()) * block.sites);
+      for (int32_t t = 0; t < taps; ++t) scratch.lens[static_cast<size_t>(t) * parts.size() + i] = parts[i].count;
     }
     finish(scratch, args);
   }
