@@ -23,10 +23,7 @@ from rrm_onnx.normalise.follow import ARITHMETIC, PER_SITE, follow, followed, gi
 from rrm_onnx.normalise.tools import replace, values_of
 from rrm_onnx.normalise.views import Origin, Views, trace
 from rrm_onnx.ops.composite import COMPOSITE_DOMAIN
-from rrm_onnx.ops.shuffle import is_cheap, lengths
-
-VECTOR = 16  # floats of the widest registers
-MOST_VECTORS = 1.4  # times those of a map in one piece, where a window is read: what a copy costs is about the rest
+from rrm_onnx.ops.shuffle import MOST_STRETCHES, is_ragged, lengths
 
 Order = NDArray[np.int64]
 """A tensor's channel i is what was channel order[i]."""
@@ -105,7 +102,7 @@ def rewrite(graph: gs.Graph, tensor: gs.Tensor, views: Views, orders: dict[int, 
         make(graph, tensor, "Concat", maps, {"axis": 1})
         return order
     stretches = lengths(indices, [int(m.shape[1]) for m in maps])
-    copied = not is_cheap(stretches) or (has_window(tensor) and is_ragged(stretches))
+    copied = len(stretches) > MOST_STRETCHES or (has_window(tensor) and is_ragged(stretches))
     make(graph, tensor, "Gather", maps, {"indices": indices.tolist(), "copied": int(copied)}, COMPOSITE_DOMAIN)
     if copied:
         del views.origins[id(tensor)]
@@ -121,11 +118,6 @@ def has_window(tensor: gs.Tensor) -> bool:
 
 def is_pointwise(conv: gs.Node) -> bool:
     return tuple(np.asarray(values_of(conv.inputs[1])).shape[2:]) == (1, 1)
-
-
-def is_ragged(stretches: NDArray[np.int64]) -> bool:
-    """Whether vectors of channels, which do not reach from one stretch into the next, are many more for it."""
-    return int((-(-stretches // VECTOR)).sum()) > MOST_VECTORS * -(-int(stretches.sum()) // VECTOR)
 
 
 def placed(origin: Origin, number: int, tensor: gs.Tensor, orders: dict[int, Order]) -> NDArray[np.int64]:

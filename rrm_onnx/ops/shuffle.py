@@ -31,9 +31,11 @@ from rrm_onnx.ops.views import channel_axis
 from rrm_onnx.types import Attribute, EdgeFact, Match, RrmNode
 
 LONGEST = 6  # nodes in a chain
-# Stretches of channels that a reader takes where they lie: each costs it a look at another map's changes and a pointer
-# for each site; a copy costs every row that changes.
-MOST_RANGES, LEAST_MEAN = 8, 4
+# Stretches of channels that a reader takes where they lie: each costs a convolution of one tap some 4 ns a site, a copy
+# 60. A ticket of more is not remembered (custom_ops/ops/ticket_node.h).
+MOST_STRETCHES = 10
+VECTOR = 16  # floats of the widest registers
+MOST_VECTORS = 1.4  # times those of a map in one piece, where a window is read: what a copy costs is about the rest
 
 
 class GatherRule(OpRule):
@@ -64,7 +66,8 @@ class GatherRule(OpRule):
         first, stop = wrapped[0], wrapped[0] + len(wrapped)
         if wrapped == tuple(range(first, stop)):  # a view, which copies nothing
             return single(node, "Slice", (name,), {"start": first, "end": stop}, out)
-        if is_cheap(lengths(np.array(wrapped), [channels])):
+        stretches = lengths(np.array(wrapped), [channels])
+        if len(stretches) <= MOST_STRETCHES and not is_ragged(stretches):
             return single(node, "ChannelRanges", (name,), ranges(np.array(wrapped), [channels]), out)
         return single(node, "ChannelGather", (name,), {"indices": wrapped}, out)
 
@@ -100,14 +103,15 @@ def ranges(indices: NDArray[np.int64], widths: Sequence[int]) -> dict[str, Attri
 
 
 def lengths(indices: NDArray[np.int64], widths: Sequence[int]) -> NDArray[np.int64]:
-    """Of the stretches."""
+    """Of these stretches."""
     found = ranges(indices, widths)
     return np.subtract(found["ends"], found["starts"])
 
 
-def is_cheap(stretches: NDArray[np.int64]) -> bool:
-    """Whether a reader does better with stretches of these lengths than with a copy that has them in one piece."""
-    return len(stretches) <= MOST_RANGES and float(stretches.mean()) >= LEAST_MEAN
+def is_ragged(stretches: NDArray[np.int64]) -> bool:
+    """Whether there are many more vectors of channels than in one piece, as they do not reach into the next stretch: a
+    node with a window computes them all for each of its taps."""
+    return int((-(-stretches // VECTOR)).sum()) > MOST_VECTORS * -(-int(stretches.sum()) // VECTOR)
 
 
 class ReshapeRule(OpRule):
