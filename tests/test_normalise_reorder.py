@@ -20,6 +20,7 @@ from random_graphs import Choose, drawn, random_frames
 import rrm_onnx
 from rrm_onnx.load import load
 from rrm_onnx.normalise import normalise
+from rrm_onnx.ops.composite import COMPOSITE_DOMAIN
 
 TO_NCHW = [0, 3, 1, 2]
 SHAPE = (1, 3, 12, 14)
@@ -52,8 +53,12 @@ def halved(net: Net, x: str, c: int, spelling: str) -> tuple[str, str]:
     if spelling == "split":
         net.add("Split", x, net.const([c // 2] * 2, np.int64), outputs=[f"{x}/a", f"{x}/b"], axis=1)
         return f"{x}/a", f"{x}/b"
-    ends = [net.const([v], np.int64) for v in (0, c // 2, c, 1)]
-    return net.add("Slice", x, ends[0], ends[1], ends[3]), net.add("Slice", x, ends[1], ends[2], ends[3])
+    return tuple(net.add("Slice", x, *four(net, start, start + c // 2, 1)) for start in (0, c // 2))
+
+
+def four(net: Net, *bounds: int) -> list[str]:
+    """Start, end, axis and step of a Slice."""
+    return [net.const([v], np.int64) for v in (*bounds, 1)]
 
 
 def stage(net: Net, x: str, c: int, half: int, blocks: int, spelling: str, kind: str, taps: list[str]) -> str:
@@ -146,7 +151,46 @@ def test_a_channel_twice() -> None:
     same_function(net.model())
 
 
-# --- what follows: each between an even-and-odd split and a convolution
+def test_two_maps_of_one_convolution_that_are_picked_from_differently() -> None:
+    net = Net(13)
+    x = net.conv(net.input(shape=SHAPE), 16)
+    for name, step in (("Relu", 2), ("Tanh", 3)):
+        indices = np.concatenate([np.arange(k, 16, step) for k in range(step)])
+        y = net.add("Gather", net.add(name, x), net.const(indices[:9], np.int64), axis=1)
+        net.output(net.conv(y, 4, 9, out=name))
+    same_function(net.model())
+
+
+def test_a_slice_of_a_map_in_another_order() -> None:
+    net = Net(13)
+    x = net.conv(net.input(shape=SHAPE), 16)
+    for name, part in (("y", halved(net, x, 16, "even and odd")[0]), ("z", net.add("Slice", x, *four(net, 2, 10, 1)))):
+        net.output(net.conv(part, 4, 8, out=name))
+    same_function(net.model())
+
+
+def test_what_is_picked_from_a_copy() -> None:
+    def tap(net: Net, taps: list[str]) -> None:
+        x = net.conv(taps[-1], 32, 32, group=32)
+        net.output(net.conv(x, 4, 32, out="w"))
+        net.output(net.conv(halved(net, taps[-1], 32, "split")[0], 4, 16, 1, out="z"))
+
+    model = network((16, 4, "even and odd", "Relu"), tap=tap)
+    same_function(model)
+    picks = [n for n in normalise(load(model)).graph.nodes if n.op == "Gather"]
+    assert [n.attrs["copied"] for n in picks] == [0, 0, 0, 0, 1, 0]
+    assert len(picks[-1].inputs) == 1
+
+
+def test_channels_that_are_not_there() -> None:
+    """A model that no runtime can run is no reason to break off."""
+    net = Net(13)
+    x = net.conv(net.input(shape=SHAPE), 8)
+    net.output(net.conv(net.add("Gather", x, net.const([9, 0], np.int64), axis=1), 4, 2, out="y"))
+    assert "Gather" in {n.op for n in normalise(load(net.model())).graph.nodes}
+
+
+# --- what follows: each between channels in random order and a convolution
 
 FOLLOWERS: dict[str, Callable[[Net, str], str]] = {
     **{op: lambda n, x, op=op: n.add(op, x) for op in ("Relu", "LeakyRelu", "Sigmoid", "HardSigmoid", "Tanh", "Elu")},
@@ -179,34 +223,47 @@ OTHERS: dict[str, Callable[[Net, str], str]] = {
     "more outputs than groups": lambda n, x: n.conv(x, 16, 8, group=8),
     "a value for each place": lambda n, x: n.add("Mul", x, n.const(n.rng.normal(1, 0.5, (8, 12, 14)))),
     "a value for each column": lambda n, x: n.add("PRelu", x, n.const(n.rng.normal(0, 0.5, (1, 1, 14)))),
+    "Concat over height": lambda n, x: n.add("Concat", n.add("Relu", x), n.add("Tanh", x), axis=2),
+    "Slice over height": lambda n, x: n.add("Slice", x, *four(n, 0, 9, 2)),
+    "Resize of channels": lambda n, x: n.add("Resize", x, "", n.const([1, 2, 1, 1]), mode="nearest"),
     "DepthToSpace": lambda n, x: n.add("DepthToSpace", x, blocksize=2),
     "Transpose": lambda n, x: n.add(
         "Reshape", n.add("Transpose", x, perm=[0, 2, 1, 3]), n.const([0, 8, 12, 14], np.int64)
     ),
+    "a bias that is computed": lambda n, x: n.add(
+        "Conv",
+        x,
+        n.const(n.rng.normal(0, 0.3, (8, 1, 1, 1))),
+        n.add("ReduceMax", x, axes=[0, 2, 3], keepdims=0),
+        group=8,
+    ),
     "transposed convolution": lambda n, x: n.add("ConvTranspose", x, n.const(n.rng.normal(0, 0.3, (8, 8, 1, 1)))),
 }
-CHANNELS = {"Concat": 16, "more outputs than groups": 16, "DepthToSpace": 2}
+CHANNELS = {"Concat": 16, "more outputs than groups": 16, "DepthToSpace": 2, "Resize of channels": 16}
 
 
-def behind_halves(build: Callable[[Net, str], str], channels: int) -> onnx.ModelProto:
+def behind_a_shuffle(build: Callable[[Net, str], str], channels: int) -> onnx.ModelProto:
     net = Net(13)
-    x = net.add("Relu", net.conv(net.input(shape=SHAPE), 16))
-    a, b = halved(net, x, 16, "even and odd")
-    for name, half in (("y", a), ("z", b)):
-        net.output(net.conv(build(net, half), 4, channels, out=name))
+    x = net.input(shape=SHAPE)
+    x = net.add("Concat", net.add("Relu", net.conv(x, 8)), net.conv(x, 8), axis=1)
+    order = net.rng.permutation(16)
+    for name, half in (("y", order[:8]), ("z", order[8:])):
+        part = net.add("Gather", x, net.const(half, np.int64), axis=1)
+        net.output(net.conv(build(net, part), 4, channels, out=name))
     return net.model()
 
 
 @pytest.mark.parametrize("kind", FOLLOWERS)
 def test_what_follows(kind: str) -> None:
-    model = behind_halves(FOLLOWERS[kind], CHANNELS.get(kind, 8))
+    model = behind_a_shuffle(FOLLOWERS[kind], CHANNELS.get(kind, 8))
     same_function(model)
-    assert made(model)["ChannelGather"] == 0
+    picks = [n for n in normalise(load(model)).graph.nodes if n.op == "Gather"]
+    assert len(picks) == 2 and all(n.domain == COMPOSITE_DOMAIN for n in picks)
 
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_what_would_notice_stays(kind: str) -> None:
-    same_function(behind_halves(OTHERS[kind], CHANNELS.get(kind, 8)))
+    same_function(behind_a_shuffle(OTHERS[kind], CHANNELS.get(kind, 8)))
 
 
 @pytest.mark.parametrize("kind", ["Softmax", "groups", "a sum"])
@@ -217,7 +274,7 @@ def test_one_reader_that_would_notice_is_enough(kind: str) -> None:
         both = net.add("Concat", OTHERS[kind](net, x), FOLLOWERS["depthwise"](net, x), axis=1)
         return net.add("Gather", both, net.const([15, 0, 3, 12], np.int64), axis=1)
 
-    same_function(behind_halves(build, 4))
+    same_function(behind_a_shuffle(build, 4))
 
 
 @pytest.mark.parametrize("at", range(4))
@@ -247,13 +304,24 @@ def test_skipped_and_foreign_readers_see_the_old_order() -> None:
 
 def test_a_reader_in_a_subgraph_sees_the_old_order() -> None:
     def tap(net: Net, taps: list[str]) -> None:
-        inner = onnx.helper.make_node("ReduceMean", [taps[1]], ["mean"], axes=[2, 3], keepdims=1)
-        info = onnx.helper.make_tensor_value_info("mean", TensorProto.FLOAT, None)
+        weight = net.const(net.rng.normal(0, 0.3, (4, 16, 1, 1)))
+        inner = onnx.helper.make_node("Conv", [taps[2], weight], ["inner"])
+        info = onnx.helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)
         body = onnx.helper.make_graph([inner], "body", [], [info])
         flag = net.add("Greater", net.add("ReduceMax", "x", keepdims=0), net.const(-100.0))
         net.output(net.add("If", flag, then_branch=body, else_branch=body, out="z"))
 
-    same_function(network((8, 2, "even and odd", "Relu"), tap=tap))
+    same_function(network((8, 2, "split", "Relu"), tap=tap))
+
+
+@pytest.mark.parametrize("kind", ["Relu", "depthwise", "MaxPool"])
+def test_an_output_behind_what_follows(kind: str) -> None:
+    def build(net: Net, x: str) -> str:
+        y = FOLLOWERS[kind](net, x)
+        net.output(y)
+        return y
+
+    same_function(behind_a_shuffle(build, 8))
 
 
 def test_a_graph_without_shuffles_is_not_touched() -> None:

@@ -10,12 +10,13 @@ from rrm_onnx.normalise.affine import per_channel
 from rrm_onnx.normalise.tools import producer, values_of
 from rrm_onnx.normalise.views import is_map
 
-# The same function of every channel, whatever further inputs and attributes they have: of a value, and of a window.
-PER_SITE = {
+# The same function of every channel, whatever further inputs and attributes they have: each row is read once, or, in
+# windows, several times.
+PER_ROW = {
     *("Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu", "Softplus"),
-    *("Silu", "Mish", "Gelu"),
+    *("Silu", "Mish", "Gelu", "GlobalAveragePool", "GlobalMaxPool"),
 }
-WINDOWS = {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize"}
+WINDOWS = {"MaxPool", "AveragePool", "Resize"}
 # With a constant for each channel, or one for all.
 ARITHMETIC = {"Add", "Sub", "Mul", "Div", "PRelu"}
 
@@ -40,8 +41,6 @@ def followed(graph: gs.Graph, views: set[int]) -> set[int]:
 def follows(node: gs.Node, tensor: gs.Tensor, free: set[int]) -> bool:
     """Whether a node that reads a map with other channels can be changed to give what it did, in another order where
     that is free."""
-    if sum(t is tensor for t in node.inputs) != 1:
-        return False
     if node.op == "Conv":
         kind = conv_kind(node)
         return node.inputs[0] is tensor and (kind == "full" or (kind == "depthwise" and id(node.outputs[0]) in free))
@@ -49,19 +48,14 @@ def follows(node: gs.Node, tensor: gs.Tensor, free: set[int]) -> bool:
         return False
     if node.op in ARITHMETIC:
         return side_of(node) is not None and moved(node, np.arange(int(tensor.shape[1]))) is not None
-    return (node.op in PER_SITE or node.op in WINDOWS) and node.inputs[0] is tensor
+    return (node.op in PER_ROW or node.op in WINDOWS) and node.inputs[0] is tensor
 
 
 def conv_kind(node: gs.Node) -> str:
     """full: every output reads every channel; depthwise: each reads its own; else nothing that can follow."""
     weight = values_of(node.inputs[1])
-    has_bias = len(node.inputs) > 2 and not node.inputs[2].is_empty()
-    if (
-        weight is None
-        or weight.ndim != 4
-        or weight.dtype != np.float32
-        or (has_bias and values_of(node.inputs[2]) is None)
-    ):
+    computed = any(not isinstance(t, gs.Constant) and not t.is_empty() for t in node.inputs[1:])
+    if weight is None or computed or weight.ndim != 4 or weight.dtype != np.float32:
         return ""
     group = int(node.attrs.get("group", 1))
     if group == 1:
@@ -96,7 +90,7 @@ def giver(tensor: gs.Tensor, free: set[int]) -> gs.Node | None:
             return None
         if node.op == "Conv":
             return node if conv_kind(node) == "full" else None
-        if node.op not in PER_SITE and node.op != "PRelu":
+        if node.op not in PER_ROW and node.op != "PRelu":
             return None
         tensor = node.inputs[0]
     return None

@@ -19,7 +19,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rrm_onnx.normalise.follow import ARITHMETIC, PER_SITE, follow, followed, give, giver
+from rrm_onnx.normalise.follow import WINDOWS, follow, followed, give, giver
 from rrm_onnx.normalise.tools import replace, values_of
 from rrm_onnx.normalise.views import Origin, Views, trace
 from rrm_onnx.ops.composite import COMPOSITE_DOMAIN
@@ -75,7 +75,7 @@ def wanted_orders(views: Views, read: list[gs.Tensor], free: set[int]) -> dict[i
         count = int(tensor.shape[1])
         takers = [np.isin(np.arange(count), o[o[:, 0] == number, 1]) for o in (views.origins[id(t)] for t in read)]
         takers = [t for t in takers if t.any() and not t.all()]
-        if conv is None or not takers or id(conv) in wanted:
+        if conv is None or not takers:
             continue
         order = np.lexsort([~t for t in takers[::-1]])  # those of the first that takes some come first
         if sum(runs(np.flatnonzero(t[order])) for t in takers) < sum(runs(np.flatnonzero(t)) for t in takers):
@@ -111,9 +111,7 @@ def rewrite(graph: gs.Graph, tensor: gs.Tensor, views: Views, orders: dict[int, 
 
 def has_window(tensor: gs.Tensor) -> bool:
     """Whether a reader takes several sites for one, and so reads each row several times."""
-    return any(
-        r.op not in (*PER_SITE, *ARITHMETIC) and not (r.op == "Conv" and is_pointwise(r)) for r in tensor.outputs
-    )
+    return any(r.op in WINDOWS or (r.op == "Conv" and not is_pointwise(r)) for r in tensor.outputs)
 
 
 def is_pointwise(conv: gs.Node) -> bool:
