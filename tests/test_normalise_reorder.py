@@ -18,8 +18,10 @@ from onnx import TensorProto
 from random_graphs import Choose, drawn, random_frames
 
 import rrm_onnx
+from rrm_onnx import pipeline
 from rrm_onnx.load import load
 from rrm_onnx.normalise import normalise
+from rrm_onnx.ops import shuffle
 from rrm_onnx.ops.composite import COMPOSITE_DOMAIN
 
 TO_NCHW = [0, 3, 1, 2]
@@ -180,6 +182,25 @@ def test_what_is_picked_from_a_copy() -> None:
     picks = [n for n in normalise(load(model)).graph.nodes if n.op == "Gather"]
     assert [n.attrs["copied"] for n in picks] == [0, 0, 0, 0, 1, 0]
     assert len(picks[-1].inputs) == 1
+
+
+def test_half_of_a_split_stays() -> None:
+    net = Net(13)
+    x = net.conv(net.input(shape=SHAPE), 16)
+    _, half = halved(net, net.add("Concat", x, net.conv(x, 8, 16), axis=1), 24, "split")
+    net.output(net.conv(net.add("Softmax", half, axis=1), 4, 12, out="z"))
+    net.output(net.conv(half.replace("/b", "/a"), 4, 12, out="y"))
+    same_function(net.model())
+    names = [n.name for n in rrm_onnx.convert(net.model()).graph.node]
+    assert len(set(names)) == len(names)
+
+
+def test_a_copy_counts_once_in_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network((16, 4, "even and odd", "Relu"), (16, 1, "split", ""))
+    (copied,) = pipeline.examine(model).regions
+    monkeypatch.setattr(shuffle, "MOST_VECTORS", 100)
+    (seen,) = pipeline.examine(model).regions
+    assert copied.state_bytes - seen.state_bytes == 4 * 32 * 6 * 7
 
 
 def test_channels_that_are_not_there() -> None:

@@ -137,6 +137,6 @@ def make(
         return replace(graph, root, op, inputs, attrs, domain or None)
     index = next(i for i, t in enumerate(root.outputs) if t is tensor)
     root.outputs[index] = gs.Variable(f"{tensor.name}/before", tensor.dtype, tensor.shape)
-    node = gs.Node(op, f"{root.name}/{index}", attrs, inputs, [tensor], domain or None)
+    node = gs.Node(op, f"{root.name}/picked_{index}", attrs, inputs, [tensor], domain or None)
     graph.nodes.append(node)
     return node

@@ -82,9 +82,9 @@ class GatherRule(OpRule):
         view = single(node, "ChannelRanges", [name for name, _ in maps], attributes, out)
         if not node.attrs["copied"]:
             return view
-        pieces = f"{node.name}/pieces"
+        pieces = f"{view.outputs[0]}/pieces"
         copy = RrmNode("ChannelGather", node.name, (pieces,), view.outputs, (), {"indices": tuple(range(len(indices)))})
-        first = replace(view.emits[0], name=pieces, outputs=(pieces,))
+        first = replace(view.emits[0], name=f"{node.name}/pieces", outputs=(pieces,))
         return replace(view, emits=(first, copy), facts={pieces: out, **view.facts})
 
 
