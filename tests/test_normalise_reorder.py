@@ -184,15 +184,29 @@ def test_what_is_picked_from_a_copy() -> None:
     assert len(picks[-1].inputs) == 1
 
 
-def test_half_of_a_split_stays() -> None:
+def test_a_shuffle_that_stays_is_not_made_twice() -> None:
     net = Net(13)
     x = net.conv(net.input(shape=SHAPE), 16)
     _, half = halved(net, net.add("Concat", x, net.conv(x, 8, 16), axis=1), 24, "split")
     net.output(net.conv(net.add("Softmax", half, axis=1), 4, 12, out="z"))
     net.output(net.conv(half.replace("/b", "/a"), 4, 12, out="y"))
     same_function(net.model())
-    names = [n.name for n in rrm_onnx.convert(net.model()).graph.node]
-    assert len(set(names)) == len(names)
+    assert made(net.model()) == {
+        "Enter": 1,
+        "Conv": 4,
+        "Concat": 1,
+        "ChannelGather": 1,
+        "Slice": 2,
+        "Softmax": 1,
+        "Exit": 2,
+    }
+
+
+def test_a_copy_of_two_maps_is_no_sum() -> None:
+    """A convolution that only the copy reads, of whose other map it is made: as a shortcut around it would be."""
+    model = network((4, 1, "even and odd", "Relu"), (4, 1, "even and odd", "Relu"), tap=lambda n, t: n.output(t[0]))
+    same_function(model)
+    assert made(model)["ConvAdd"] == 0
 
 
 def test_a_copy_counts_once_in_the_state(monkeypatch: pytest.MonkeyPatch) -> None:

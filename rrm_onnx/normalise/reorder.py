@@ -31,11 +31,12 @@ Order = NDArray[np.int64]
 
 def reorder(graph: gs.Graph, opset: int) -> None:
     """Rewrite all views behind a shuffle whose order nobody sees."""
-    views = trace(graph, opset)
-    if not views.shuffled:
+    every = trace(graph, opset)
+    if not every.shuffled:
         return
-    free = followed(graph, views.nodes)
-    read = [t for t in viewed(graph, views) if id(t) in free and any(id(r) not in views.nodes for r in t.outputs)]
+    free = followed(graph, every.nodes)
+    views = trace(graph, opset, free)  # a shuffle that stays is a map to what is picked from it
+    read = [t for t in viewed(graph, views) if any(id(r) not in views.nodes for r in t.outputs)]
     wanted = wanted_orders(views, read, free)
     orders: dict[int, Order] = {}
     picks = {id(t) for t in read}
@@ -63,8 +64,7 @@ def joined(concat: gs.Node, orders: dict[int, Order]) -> Order:
 
 def viewed(graph: gs.Graph, views: Views) -> Iterator[gs.Tensor]:
     for node in graph.nodes:
-        if id(node) in views.nodes:
-            yield from node.outputs
+        yield from (t for t in node.outputs if id(t) in views.origins)
 
 
 def wanted_orders(views: Views, read: list[gs.Tensor], free: set[int]) -> dict[int, Order]:

@@ -19,8 +19,10 @@ Origin = NDArray[np.int64]
 
 @dataclass
 class Views:
-    """The views of a graph by the id of their tensor. Maps are what they are made of: no views themselves."""
+    """The views of a graph by the id of their tensor. Maps are what they are made of: no views themselves, or none
+    `among` the tensors that may be."""
 
+    among: set[int] | None = None
     maps: list[gs.Tensor] = field(default_factory=list)
     origins: dict[int, Origin] = field(default_factory=dict)
     nodes: set[int] = field(default_factory=set)
@@ -44,9 +46,11 @@ class Views:
         made = list(pieces(node, self, opset))
         if not made or any(origin is None for _, origin in made):
             return
-        self.nodes.add(id(node))
         for output, origin in made:
             assert origin is not None
+            if self.among is not None and id(output) not in self.among:
+                continue
+            self.nodes.add(id(node))
             self.origins[id(output)] = origin
             if is_shuffle(node) or any(id(t) in self.shuffled for t in node.inputs):
                 self.shuffled.add(id(output))
@@ -63,9 +67,9 @@ def is_map(tensor: gs.Tensor) -> bool:
     return isinstance(tensor.shape[1], (int, np.integer)) and int(tensor.shape[1]) > 0
 
 
-def trace(graph: gs.Graph, opset: int) -> Views:
-    """All views of a graph, whose nodes are in topological order."""
-    views = Views()
+def trace(graph: gs.Graph, opset: int, among: set[int] | None = None) -> Views:
+    """The views of a graph, whose nodes are in topological order."""
+    views = Views(among)
     for node in graph.nodes:
         views.add(node, opset)
     return views
