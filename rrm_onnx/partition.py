@@ -27,7 +27,7 @@ LEAST_MACS_OF_SITES = 1_000_000
 TRIMMED = {"Activation", "Binary", "BinaryConst", "Concat", "Slice"}
 
 # These name parts of other maps and keep none of their own.
-VIEWS = {"Concat", "Slice"}
+VIEWS = {"Concat", "Slice", "ChannelRanges"}
 
 # Where a map's size is unknown, every map counts as one of this many sites: only ratios matter here.
 NOMINAL_SITES = 64 * 64
@@ -200,7 +200,7 @@ def state_bytes(
     inside: Iterable[Match], enter: Iterable[str], leave: Iterable[str], facts: Mapping[str, EdgeFact]
 ) -> int | None:
     """What one stream keeps: the map of every node, at the borders once more in the layout of the outside."""
-    maps = [t for m in inside if m.emits and m.emits[-1].op not in VIEWS for t in m.outputs]
+    maps = [t for m in inside for n in m.emits if n.op not in VIEWS and not n.dense for t in n.outputs]
     maps += [*enter, *enter, *leave]
     if any(facts[t].sites is None for t in maps):
         return None

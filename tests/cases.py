@@ -299,6 +299,11 @@ CASES: list[Case] = [
     Case("Concat", ((2, 3, 8, 9), (2, 2, 8, 9)), through="view", change="pixel"),
     Case("Slice", (ROWS,), {"start": 3, "end": 11}, change="scatter"),
     Case("Slice", (ROWS,), {"start": 5, "end": 13}, through="view", change="scatter"),
+    Case("ChannelRanges", (ROWS,), {"sources": [0, 0, 0], "starts": [9, 1, 4], "ends": [16, 2, 6]}, change="scatter"),
+    Case("ChannelRanges", (ROWS,), {"sources": [0, 0], "starts": [3, 8], "ends": [8, 13]}, through="view"),
+    Case("ChannelRanges", (ROWS, (1, 5, 12, 17)), {"sources": [1, 0, 1], "starts": [2, 0, 0], "ends": [5, 16, 2]}),
+    Case("ChannelGather", (ROWS,), {"indices": list(range(16))}, through="view", change="scatter"),
+    Case("ChannelGather", (ROWS,), {"indices": list(range(9))}, through="view", change="box"),
     Case("ChannelGather", (ROWS,), {"indices": [15, 0, 3, 3, 7]}, change="scatter"),
     Case("ChannelGather", (ROWS,), {"indices": [0, 8, 1, 9, 2, 10]}, through="view", change="box"),
     # Pools.

@@ -150,6 +150,11 @@ def _resize_like(b: Builder, case: Case, inputs: list[str]) -> str:
     return b.add("Resize", inputs[0], "", "", b.add("Concat", *sizes, axis=0), **case.attributes)
 
 
+def _ranges(b: Builder, case: Case, inputs: list[str]) -> str:
+    ranges = zip(*(case.attributes[name] for name in ("sources", "starts", "ends")), strict=True)
+    return b.add("Concat", *(b.channels(inputs[i], start, end) for i, start, end in ranges), axis=1)
+
+
 def _gather(b: Builder, case: Case, inputs: list[str]) -> str:
     return b.add("Gather", inputs[0], b.const(case.attributes["indices"], np.int64), axis=1)
 
@@ -182,6 +187,7 @@ OPERATORS = {
     "BinaryConst": _binary_const,
     "Concat": lambda b, case, inputs: b.add("Concat", *inputs, axis=1),
     "Slice": lambda b, case, inputs: b.channels(inputs[0], case.attributes["start"], case.attributes["end"]),
+    "ChannelRanges": _ranges,
     "ChannelGather": _gather,
     "MaxPool": _pool,
     "AveragePool": _pool,

@@ -148,6 +148,16 @@ def _slice(draw: st.DrawFn) -> Case:
     return Case("Slice", (shape,), {"start": start, "end": draw(st.integers(start + 1, shape[1]))})
 
 
+def _ranges(draw: st.DrawFn) -> Case:
+    n, _, h, w = _shape(draw)
+    channels = draw(st.lists(st.integers(1, 9), min_size=1, max_size=4))
+    sources = draw(st.lists(st.integers(0, len(channels) - 1), min_size=1, max_size=5))
+    starts = [draw(st.integers(0, channels[i] - 1)) for i in sources]
+    ends = [draw(st.integers(start + 1, channels[i])) for i, start in zip(sources, starts, strict=True)]
+    shapes = tuple((n, c, h, w) for c in channels)
+    return Case("ChannelRanges", shapes, {"sources": sources, "starts": starts, "ends": ends})
+
+
 def _gather(draw: st.DrawFn) -> Case:
     shape = _shape(draw)
     indices = draw(st.lists(st.integers(0, shape[1] - 1), min_size=1, max_size=20))
@@ -233,6 +243,7 @@ RANDOM: dict[str, Callable[[st.DrawFn], Case]] = {
     "BinaryConst": _binary_const,
     "Concat": _concat,
     "Slice": _slice,
+    "ChannelRanges": _ranges,
     "ChannelGather": _gather,
     "MaxPool": _pool("MaxPool"),
     "AveragePool": _pool("AveragePool"),

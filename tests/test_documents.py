@@ -142,6 +142,7 @@ EXAMPLES: list[tuple[str, str, Build]] = [
     ("Slice", "Pad", with_map("Slice", [1], [5], [2], dtype=np.int64)),
     ("Split", "Slice", lambda net: net.add("Split", net.input(shape=MAP), outputs=["a", "b"], axis=1, name="it")),
     ("Gather", "Slice", with_map("Gather", [2, 3], dtype=np.int64, axis=1)),
+    ("Gather", "ChannelRanges", with_map("Gather", [4, 5, 6, 7, 0, 1, 2, 3], dtype=np.int64, axis=1)),
     ("Gather", "ChannelGather", with_map("Gather", [3, 2], dtype=np.int64, axis=1)),
     *((op, op, with_map(op, kernel_shape=[2, 2])) for op in ("MaxPool", "AveragePool")),
     *((op, "Softmax", with_map(op, axis=1)) for op in ("Softmax", "LogSoftmax")),

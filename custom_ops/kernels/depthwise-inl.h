@@ -15,7 +15,7 @@ struct DepthwiseFold {
   }
   template <class Lanes>
   Vec Tap(int t, int, int j, Lanes lanes) const {
-    return lanes.Get(args.w + static_cast<int64_t>(t) * args.c + j);
+    return lanes.Get(args.w + t * args.w_stride + j);
   }
   Vec Next(Vec acc, Vec x, Vec w, int) const { return Fma(x, w, acc); }
 };

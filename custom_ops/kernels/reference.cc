@@ -48,7 +48,7 @@ void Depthwise(const DepthwiseArgs& g) {
       float sum = g.bias[j];
       for (int t = 0; t < g.taps; ++t) {
         const float* row = g.rows[t * g.rows_stride + m];
-        if (row != nullptr) sum += row[j] * g.w[static_cast<int64_t>(t) * g.c + j];
+        if (row != nullptr) sum += row[j] * g.w[t * g.w_stride + j];
       }
       g.out[m * g.out_stride + j] = sum;
     }
@@ -68,7 +68,7 @@ void DepthwiseRun(const RunArgs& g) {
       float sum = g.bias[j];
       for (int t = 0; t < g.kernel_h * g.kernel_w; ++t) {
         const float* row = RunRow(g, m, t);
-        if (row != nullptr) sum += row[j] * g.w[static_cast<int64_t>(t) * g.c + j];
+        if (row != nullptr) sum += row[j] * g.w[t * g.w_stride + j];
       }
       g.out[m * g.out_stride + j] = sum;
     }

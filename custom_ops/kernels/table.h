@@ -89,14 +89,15 @@ struct GemmAddArgs {
   int32_t column;
 };
 
-// out[m][j] = bias[j] + sum_t rows[t * rows_stride + m][j] * w[t * c + j], t ascending. Null rows count as zero and
-// are skipped (their products are not added).
+// out[m][j] = bias[j] + sum_t rows[t * rows_stride + m][j] * w[t * w_stride + j], t ascending. Null rows count as zero
+// and are skipped (their products are not added).
 struct DepthwiseArgs {
   const float* const* rows;
   int64_t rows_stride;
   int32_t taps;
   int32_t sites;
   const float* w;
+  int64_t w_stride;
   const float* bias;
   int32_t c;
   float* out;
@@ -117,6 +118,7 @@ struct RunArgs {
   int64_t pitch;
   int32_t sites;
   const float* w;
+  int64_t w_stride;
   const float* bias;
   int32_t c;
   float* out;

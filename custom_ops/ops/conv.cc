@@ -285,25 +285,42 @@ class Conv final : public SiteNode {
     const std::vector<Part> parts = parts_of(in, g * per_group, per_group);
     const int32_t taps = geometry_.taps();
     const int64_t rows = static_cast<int64_t>(taps) * parts.size();
-    const float* outside = zeros(per_group);
     scratch.pointers.resize(rows * block.sites);
     scratch.lens.resize(rows);
-    std::vector<const float*> one(parts.size() > 1 ? static_cast<size_t>(taps) * block.sites : 0);
+    if (of_own_site(w)) {
+      point_sites(in, parts, block, scratch);
+      return finish(scratch, args);
+    }
+    const float* outside = zeros(per_group);
     for (size_t i = 0; i < parts.size(); ++i) {
       Piece piece = *parts[i].piece;
       piece.first += parts[i].offset;
-      const float** to = parts.size() == 1 ? scratch.pointers.data() : one.data();
-      point_taps(in, piece, w, block, outside, to);
-      for (int32_t t = 0; t < taps; ++t) {
-        const size_t row = static_cast<size_t>(t) * parts.size() + i;
-        scratch.lens[row] = parts[i].count;
-        if (parts.size() > 1) {
-          std::copy_n(one.data() + static_cast<int64_t>(t) * block.sites, block.sites,
-                      scratch.pointers.data() + row * block.sites);
-        }
-      }
+      point_taps(in, piece, w, block, outside, scratch.pointers.data() + i * block.sites,
+                 static_cast<int64_t>(parts.size()) * block.sites);
+      for (int32_t t = 0; t < taps; ++t) scratch.lens[static_cast<size_t>(t) * parts.size() + i] = parts[i].count;
     }
     finish(scratch, args);
+  }
+
+  // Whether an output depends on the input's row at its own place alone.
+  bool of_own_site(const Window& w) const {
+    const auto same = [&](int axis) {
+      return w.stride[axis] == 1 && w.pad[axis] == 0 && (geometry_.pad_end(axis) == 0 || !geometry_.explicit_pads());
+    };
+    return geometry_.taps() == 1 && same(0) && same(1);
+  }
+
+  static void point_sites(const MapInput& in, const std::vector<Part>& parts, const Block& block, Scratch& scratch) {
+    const float** p = scratch.pointers.data();
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const float* base = in.row(*parts[i].piece, 0) + parts[i].offset;
+      const int64_t pitch = parts[i].piece->resident->channels;
+      for (const Run& r : block.runs) {
+        const float* row = base + (static_cast<int64_t>(r.y) * in.width + r.x) * pitch;
+        for (int32_t m = 0; m < r.n; ++m, row += pitch) *p++ = row;
+      }
+      scratch.lens[i] = parts[i].count;
+    }
   }
 
   // The sites of a run whose windows hang over neither the left nor the right edge.

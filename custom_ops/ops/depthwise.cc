@@ -2,21 +2,20 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 namespace rrm {
 Depthwise::Depthwise(const Dense& w, const Dense& b)
-    : taps_(static_cast<int32_t>(w.shape[2] * w.shape[3])), w_(w.as<float>(), w.as<float>() + w.count()) {
-  bias_.assign(b.as<float>(), b.as<float>() + b.count());
-  const int32_t c = channels();
+    : taps_(static_cast<int32_t>(w.shape[2] * w.shape[3])), bias_(b.as<float>(), b.as<float>() + b.count()) {
+  w_.resize(w.count());
+  float* to = w_.data();
   for (int32_t t = 0; t < taps_; ++t) {
-    for (int32_t i = 0; i < c; ++i) w_[static_cast<size_t>(t) * c + i] = w.as<float>()[i * taps_ + t];
+    for (int32_t i = 0; i < channels(); ++i) *to++ = w.as<float>()[i * taps_ + t];
   }
 }
 
 void Depthwise::rows(const Kernels& kernels, const MapInput& in, const Window& w, const Block& block,
                      const float* const* ahead, Scratch& scratch, float* out) const {
-  if (!in.whole() || w.kernel[0] > kMostBands) return sites(kernels, in, w, block, scratch, out);
+  if (w.kernel[0] > kMostBands) return sites(kernels, in, w, block, scratch, out);
   for (const Run& r : block.runs) {
     run(kernels, in, w, r, ahead, out);
     if (ahead != nullptr) ahead += r.n;
@@ -27,12 +26,17 @@ void Depthwise::rows(const Kernels& kernels, const MapInput& in, const Window& w
 void Depthwise::run(const Kernels& kernels, const MapInput& in, const Window& w, const Run& r,
                     const float* const* ahead, float* out) const {
   std::array<const float*, kMostBands> bands;
-  RunArgs args = run_args(in, w, r, bands);
-  args.w = w_.data();
-  args.bias = bias_.data();
-  args.out = out;
-  args.ahead = ahead;
-  kernels.depthwise_run(args);
+  int32_t at = 0;
+  for (const Piece& piece : in.pieces) {
+    RunArgs args = run_args(in, piece, w, r, bands);
+    args.w = w_.data() + at;
+    args.w_stride = channels();
+    args.bias = bias_.data() + at;
+    args.out = out + at;
+    args.ahead = at == 0 ? ahead : nullptr;
+    kernels.depthwise_run(args);
+    at += piece.count;
+  }
 }
 
 void Depthwise::sites(const Kernels& kernels, const MapInput& in, const Window& w, const Block& block, Scratch& scratch,
@@ -40,7 +44,7 @@ void Depthwise::sites(const Kernels& kernels, const MapInput& in, const Window& 
   scratch.pointers.resize(static_cast<size_t>(taps_) * block.sites);
   int32_t at = 0;
   for (const Piece& piece : in.pieces) {
-    point_taps(in, piece, w, block, nullptr, scratch.pointers.data());
+    point_taps(in, piece, w, block, nullptr, scratch.pointers.data(), block.sites);
     DepthwiseArgs args{};
     args.rows = scratch.pointers.data();
     args.rows_stride = block.sites;
@@ -51,13 +55,7 @@ void Depthwise::sites(const Kernels& kernels, const MapInput& in, const Window& 
     args.out = out + at;
     args.out_stride = channels();
     args.w = w_.data() + at;
-    if (in.pieces.size() > 1) {  // the kernel wants the taps of its channels one behind the other
-      scratch.weights.resize(static_cast<size_t>(taps_) * args.c);
-      for (int32_t t = 0; t < taps_; ++t) {
-        std::memcpy(scratch.weights.data() + t * args.c, w_.data() + t * channels() + at, sizeof(float) * args.c);
-      }
-      args.w = scratch.weights.data();
-    }
+    args.w_stride = channels();
     kernels.depthwise(args);
     at += piece.count;
   }

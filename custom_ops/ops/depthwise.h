@@ -16,7 +16,9 @@ class Depthwise {
 
   int32_t channels() const { return static_cast<int32_t>(bias_.size()); }
   int32_t taps() const { return taps_; }
-  int64_t weight_bytes() const { return static_cast<int64_t>((w_.size() + bias_.size()) * sizeof(float)); }
+  int64_t weight_bytes() const {
+    return static_cast<int64_t>((static_cast<size_t>(w_.size()) + bias_.size()) * sizeof(float));
+  }
   // The block's rows one behind the other: block.sites * channels() floats. ahead: null, or for each site a row of as
   // many floats that is touched next.
   void rows(const Kernels& kernels, const MapInput& in, const Window& window, const Block& block,
@@ -29,7 +31,7 @@ class Depthwise {
              float* out) const;
 
   int32_t taps_ = 0;
-  std::vector<float> w_;  // [taps][C]
+  Floats w_;  // [taps][C]
   std::vector<float> bias_;
 };
 

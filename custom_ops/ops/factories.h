@@ -23,6 +23,7 @@ std::unique_ptr<Node> make_binary(const Attributes& attributes, const Kernels& k
 std::unique_ptr<Node> make_binary_const(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_concat(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_slice(const Attributes& attributes, const Kernels& kernels);
+std::unique_ptr<Node> make_channel_ranges(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_gather(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_max_pool(const Attributes& attributes, const Kernels& kernels);
 std::unique_ptr<Node> make_average_pool(const Attributes& attributes, const Kernels& kernels);

@@ -68,7 +68,7 @@ MapShape Geometry::conv_size(int32_t height, int32_t width, int32_t channels, bo
 }
 
 void point_taps(const MapInput& in, const Piece& piece, const Window& w, const Block& block, const float* outside,
-                const float** pointers) {
+                const float** pointers, int64_t stride) {
   const float* base = in.row(piece, 0);
   const int64_t pitch = piece.resident->channels;
   const int64_t step = pitch * w.stride[1];
@@ -78,7 +78,7 @@ void point_taps(const MapInput& in, const Piece& piece, const Window& w, const B
       const int32_t iy = r.y * w.stride[0] - w.pad[0] + ky * w.dilation[0];
       const bool row_inside = iy >= 0 && iy < in.height;
       for (int32_t kx = 0; kx < w.kernel[1]; ++kx) {
-        const float** p = pointers + static_cast<int64_t>(ky * w.kernel[1] + kx) * block.sites + at;
+        const float** p = pointers + (ky * w.kernel[1] + kx) * stride + at;
         const int32_t ix = r.x * w.stride[1] - w.pad[1] + kx * w.dilation[1];
         if (!row_inside) {
           std::fill(p, p + r.n, outside);
@@ -98,10 +98,11 @@ void point_taps(const MapInput& in, const Piece& piece, const Window& w, const B
   }
 }
 
-RunArgs run_args(const MapInput& in, const Window& w, const Run& r, std::array<const float*, kMostBands>& bands) {
+RunArgs run_args(const MapInput& in, const Piece& piece, const Window& w, const Run& r,
+                 std::array<const float*, kMostBands>& bands) {
   for (int32_t ky = 0; ky < w.kernel[0]; ++ky) {
     const int32_t iy = r.y * w.stride[0] - w.pad[0] + ky * w.dilation[0];
-    bands[ky] = iy < 0 || iy >= in.height ? nullptr : in.row(in.pieces[0], static_cast<int64_t>(iy) * in.width);
+    bands[ky] = iy < 0 || iy >= in.height ? nullptr : in.row(piece, static_cast<int64_t>(iy) * in.width);
   }
   RunArgs args{};
   args.bands = bands.data();
@@ -111,9 +112,9 @@ RunArgs run_args(const MapInput& in, const Window& w, const Run& r, std::array<c
   args.width = in.width;
   args.stride = w.stride[1];
   args.dilation = w.dilation[1];
-  args.pitch = in.channels;
+  args.pitch = piece.resident->channels;
   args.sites = r.n;
-  args.c = in.channels;
+  args.c = piece.count;
   args.out_stride = in.channels;
   return args;
 }

@@ -33,14 +33,14 @@ class Geometry {
   enum class Auto { kNotSet, kSameUpper, kSameLower, kValid } auto_;
 };
 
-// pointers[tap * block.sites + m] = row of the piece that tap reads for the block's m-th site; `outside` in the
-// padding.
+// pointers[tap * stride + m] = row of the piece that tap reads for the block's m-th site; `outside` in the padding.
 void point_taps(const MapInput& in, const Piece& piece, const Window& window, const Block& block, const float* outside,
-                const float** pointers);
+                const float** pointers, int64_t stride);
 
-// What the kernels for neighbours want to know of a run; the input is one whole tensor. At most kMostBands kernel rows.
+// What the kernels for neighbours want to know of a run, for one piece of the input. At most kMostBands kernel rows.
 constexpr int32_t kMostBands = 15;
-RunArgs run_args(const MapInput& in, const Window& window, const Run& run, std::array<const float*, kMostBands>& bands);
+RunArgs run_args(const MapInput& in, const Piece& piece, const Window& window, const Run& run,
+                 std::array<const float*, kMostBands>& bands);
 
 // A row of zeros, at least n floats; lives as long as the library.
 const float* zeros(int32_t n);

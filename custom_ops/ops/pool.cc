@@ -35,7 +35,7 @@ class Pool : public SiteNode {
     weigh(in, window, block, scratch);
     int32_t at = 0;
     for (const Piece& piece : in.pieces) {
-      point_taps(in, piece, window, block, nullptr, scratch.pointers.data());
+      point_taps(in, piece, window, block, nullptr, scratch.pointers.data(), block.sites);
       WindowArgs args{};
       args.rows = scratch.pointers.data();
       args.rows_stride = block.sites;
@@ -70,12 +70,16 @@ class MaxPool final : public Pool {
             Scratch& scratch, float* out) const override {
     const MapInput& in = inputs[0];
     const Window w = geometry_.window(in.height, in.width);
-    if (!in.whole() || w.kernel[0] > kMostBands) return sites(in, w, shape, block, scratch, out);
+    if (w.kernel[0] > kMostBands) return sites(in, w, shape, block, scratch, out);
     for (const Run& r : block.runs) {
       std::array<const float*, kMostBands> bands;
-      RunArgs args = run_args(in, w, r, bands);
-      args.out = out;
-      kernels_.window_max_run(args);
+      int32_t at = 0;
+      for (const Piece& piece : in.pieces) {
+        RunArgs args = run_args(in, piece, w, r, bands);
+        args.out = out + at;
+        kernels_.window_max_run(args);
+        at += piece.count;
+      }
       out += static_cast<int64_t>(r.n) * shape.channels;
     }
   }

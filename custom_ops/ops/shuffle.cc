@@ -12,6 +12,7 @@ class Gather final : public RowNode {
  public:
   Gather(const Attributes& attributes, const Kernels& kernels) : RowNode(attributes, kernels) {
     for (int64_t i : attributes.integers("indices")) indices_.push_back(static_cast<int32_t>(i));
+    for (size_t i = 0; i < indices_.size(); ++i) plain_ = plain_ && indices_[i] == static_cast<int32_t>(i);
   }
 
  protected:
@@ -20,6 +21,15 @@ class Gather final : public RowNode {
       if (i < 0 || i >= in[0].channels) fail("a channel index lies outside its input");
     }
     return {in[0].height, in[0].width, static_cast<int32_t>(indices_.size())};
+  }
+
+  void rows(std::span<const MapInput> in, const MapShape& shape, const SiteState& state, const Block& block,
+            Scratch& scratch, float* out) const override {
+    if (!plain_ || in[0].channels != shape.channels) return RowNode::rows(in, shape, state, block, scratch, out);
+    for (const Run& r : block.runs) {
+      in[0].copy_rows(static_cast<int64_t>(r.y) * shape.width + r.x, r.n, out);
+      out += static_cast<int64_t>(r.n) * shape.channels;
+    }
   }
 
   void apply(const RowArgs& args) const override {
@@ -33,6 +43,7 @@ class Gather final : public RowNode {
 
  private:
   std::vector<int32_t> indices_;
+  bool plain_ = true;  // every channel in its place: rows in pieces become rows in one piece
 };
 
 // Output channel (by * b + bx) * C + c at (y, x) is input channel c at (y * b + by, x * b + bx).

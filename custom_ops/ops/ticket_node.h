@@ -37,8 +37,8 @@ class Memo {
     int32_t out_width = 0;
     int64_t sites = 0;
     int64_t macs = 0;
-    std::array<int64_t, 24> out;
-    std::array<int64_t, 48> in;
+    std::array<int64_t, 48> out;
+    std::array<int64_t, 96> in;
   };
 
   // Null when another thread is at it, or when these inputs are not those of the last run. Holds the lock until then.

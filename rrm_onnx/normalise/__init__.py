@@ -32,6 +32,7 @@ from rrm_onnx.normalise.layout import move_transposes
 from rrm_onnx.normalise.lines import lift_lines
 from rrm_onnx.normalise.points import lift_points
 from rrm_onnx.normalise.rearrange import join_shuffles
+from rrm_onnx.normalise.reorder import reorder
 from rrm_onnx.normalise.rows import turn_rows
 from rrm_onnx.normalise.shapes import infer
 from rrm_onnx.normalise.spelling import respell
@@ -61,6 +62,7 @@ STEPS = (
     join_activations,
     lift_points,
     fold_forward,
+    reorder,
 )
 
 

@@ -25,10 +25,10 @@ def reference_ops() -> list[type[OpRun]]:
     from rrm_onnx.ops.shape import MapShape
     from rrm_onnx.ops.shuffle import ChannelGather, DepthToSpace, SpaceToDepth
     from rrm_onnx.ops.softmax import Softmax
-    from rrm_onnx.ops.views import Concat, Slice
+    from rrm_onnx.ops.views import ChannelRanges, Concat, Slice
 
     return [
-        *(Enter, EnterStream, Exit, MapShape, Concat, Slice, ChannelGather),
+        *(Enter, EnterStream, Exit, MapShape, Concat, Slice, ChannelRanges, ChannelGather),
         *(Conv, ConvAdd, SeparableConv, SeparableConvAdd, ConvTranspose, Activation, Binary, BinaryConst),
         *(
             MaxPool,

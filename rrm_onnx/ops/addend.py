@@ -16,6 +16,8 @@ TAKE_ADDENDS = ("Conv", "SeparableConv")
 
 def with_addend(convolution: Match, addition: Match, addend: str, fact: EdgeFact) -> Match | None:
     """One match for both; None where they do not fit. `addend`: the other input of the addition, with its fact."""
+    if len(convolution.emits) != 1 or len(addition.emits) != 1:
+        return None
     (before,), (after,) = convolution.emits, addition.emits
     out = convolution.facts[before.outputs[0]]
     sizes = (out.batch, out.channels, out.height, out.width)

@@ -3,8 +3,9 @@
 Silu, Mish, HardSwish (with its alpha and beta) and Gelu (with its attribute approximate) stand for several nodes of the
 source. Softmax, LogSoftmax and LayerNormalization, in this domain, are over one axis alone: Softmax over that of the
 channels, LayerNormalization over its attribute `axis`, 1 or 3 of rank 4. GroupNormalization has a scale and bias for
-each channel. ArgMax is over the channels, keeps the axis and gives float32. Where one of them stays dense, `expand`
-spells it out again in standard operators of the model's opset, 7 or later.
+each channel. ArgMax is over the channels, keeps the axis and gives float32. Gather picks channels (its attribute
+`indices`) of the concatenation of its inputs. Where one of them stays dense, `expand` spells it out again in standard
+operators of the model's opset, 7 or later.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ def expand(node: gs.Node, opset: int) -> tuple[list[onnx.NodeProto], list[onnx.T
         spelling.group_norm()
     elif node.op == "ArgMax":
         spelling.arg_max()
+    elif node.op == "Gather":
+        spelling.gather()
     else:
         spelling.gated()
     return spelling.nodes, spelling.initializers
@@ -122,6 +125,10 @@ class Spelling:
             for role, t in zip(("factors", "offsets"), self.node.inputs[1:], strict=True)
         )
         self.last("Add", self.step("Mul", self.step("Reshape", normal, self.step("Shape", x)), scale), bias)
+
+    def gather(self) -> None:
+        joined = self.step("Concat", *self.inputs, axis=1)
+        self.last("Gather", joined, self.const("channels", self.node.attrs["indices"], np.int64), axis=1)
 
     def arg_max(self) -> None:
         more: dict[str, Any] = {}  # opsets before 12 have no such attribute

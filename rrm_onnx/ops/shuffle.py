@@ -23,26 +23,34 @@ from rrm_onnx.ops.base import (
     resized,
     single,
 )
+from rrm_onnx.ops.composite import COMPOSITE_DOMAIN
 from rrm_onnx.ops.reference_base import Map, SiteOp
 from rrm_onnx.ops.reference_math import Taps
 from rrm_onnx.ops.trials import Shapes, evaluate, picked_channels, trials
 from rrm_onnx.ops.views import channel_axis
-from rrm_onnx.types import EdgeFact, Match
+from rrm_onnx.types import Attribute, EdgeFact, Match, RrmNode
 
 LONGEST = 6  # nodes in a chain
+# Stretches of channels that a reader takes where they lie: each costs a convolution of one tap some 4 ns a site, a copy
+# 60. A ticket of more is not remembered (custom_ops/ops/ticket_node.h).
+MOST_STRETCHES = 10
+VECTOR = 16  # floats of the widest registers
+MOST_VECTORS = 1.4  # times those of a map in one piece, where a window is read: what a copy costs is about the rest
 
 
 class GatherRule(OpRule):
     """Gather over axis 1 with constant indices -> rrm.ChannelGather: out[..., i] = in[..., indices[i]];
-    rrm.Slice where the indices count up by one.
+    rrm.Slice where the indices count up by one, rrm.ChannelRanges where they are a few such stretches.
 
     Limits: over channels only; the indices are a constant of rank 1.
     """
 
-    makes = ("ChannelGather", "Slice")
+    makes = ("ChannelGather", "Slice", "ChannelRanges")
     op_types = ("Gather",)
 
     def accept(self, node: gs.Node, facts: Facts) -> Match:
+        if node.domain == COMPOSITE_DOMAIN:
+            return self._of_several(node, facts)
         name, x = map_input(node, 0, facts)
         channel_axis(int(attribute(node, "axis", 0)))
         indices = constant(node, 1)
@@ -58,7 +66,52 @@ class GatherRule(OpRule):
         first, stop = wrapped[0], wrapped[0] + len(wrapped)
         if wrapped == tuple(range(first, stop)):  # a view, which copies nothing
             return single(node, "Slice", (name,), {"start": first, "end": stop}, out)
+        stretches = lengths(np.array(wrapped), [channels])
+        if len(stretches) <= MOST_STRETCHES and not is_ragged(stretches):
+            return single(node, "ChannelRanges", (name,), ranges(np.array(wrapped), [channels]), out)
         return single(node, "ChannelGather", (name,), {"indices": wrapped}, out)
+
+    @staticmethod
+    def _of_several(node: gs.Node, facts: Facts) -> Match:
+        """What normalise/reorder.py writes for a chain of Concat, Gather, Slice and Split."""
+        maps = [map_input(node, i, facts) for i in range(len(node.inputs))]
+        indices = np.array(node.attrs["indices"])
+        known = next((x for _, x in maps if x.sites is not None), maps[0][1])
+        out = out_fact(maps[0][1], len(indices), known.height, known.width)
+        attributes = ranges(indices, [channels_of(x) for _, x in maps])
+        view = single(node, "ChannelRanges", [name for name, _ in maps], attributes, out)
+        if not node.attrs["copied"]:
+            return view
+        pieces = f"{view.outputs[0]}/pieces"
+        copy = RrmNode("ChannelGather", node.name, (pieces,), view.outputs, (), {"indices": tuple(range(len(indices)))})
+        first = replace(view.emits[0], name=f"{node.name}/pieces", outputs=(pieces,))
+        return replace(view, emits=(first, copy), facts={pieces: out, **view.facts})
+
+
+def ranges(indices: NDArray[np.int64], widths: Sequence[int]) -> dict[str, Attribute]:
+    """Channels of a concatenation of maps of these widths, as stretches of channels of each."""
+    firsts = np.cumsum([0, *widths])
+    source = np.searchsorted(firsts, indices, side="right") - 1
+    cuts = [0, *(np.flatnonzero((np.diff(indices) != 1) | (np.diff(source) != 0)) + 1).tolist()]
+    starts = (indices - firsts[source])[cuts]
+    lengths = np.diff([*cuts, len(indices)])
+    return {
+        "sources": tuple(source[cuts].tolist()),
+        "starts": tuple(starts.tolist()),
+        "ends": tuple((starts + lengths).tolist()),
+    }
+
+
+def lengths(indices: NDArray[np.int64], widths: Sequence[int]) -> NDArray[np.int64]:
+    """Of these stretches."""
+    found = ranges(indices, widths)
+    return np.subtract(found["ends"], found["starts"])
+
+
+def is_ragged(stretches: NDArray[np.int64]) -> bool:
+    """Whether there are many more vectors of channels than in one piece, as they do not reach into the next stretch: a
+    node with a window computes them all for each of its taps."""
+    return int((-(-stretches // VECTOR)).sum()) > MOST_VECTORS * -(-int(stretches.sum()) // VECTOR)
 
 
 class ReshapeRule(OpRule):

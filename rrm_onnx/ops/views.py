@@ -1,10 +1,11 @@
-"""Views over channels: Concat, Slice and Split cost nothing, they only rewrite the segments of a ticket.
+"""Views over channels: Concat, Slice, Split and ranges of channels only rewrite the segments of a ticket.
 
 A Slice of height or width is a Pad with negative pads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -25,7 +26,7 @@ from rrm_onnx.ops.base import (
     single,
 )
 from rrm_onnx.ops.pad import padded
-from rrm_onnx.ops.reference_base import RrmOp, common_stream, cut, pack, unpack
+from rrm_onnx.ops.reference_base import RrmOp, Segment, Ticket, common_stream, cut, pack, unpack
 from rrm_onnx.ops.trials import evaluate, sources, trials
 from rrm_onnx.types import Attribute, EdgeFact, Match, RrmNode
 
@@ -147,28 +148,37 @@ class SplitRule(OpRule):
         emits: list[RrmNode] = []
         outs: dict[str, EdgeFact] = {}
         start = 0
-        for index, (output, length) in enumerate(zip(node.outputs, self._lengths(node, channels_of(x)), strict=True)):
+        for index, (output, length) in enumerate(zip(node.outputs, split_lengths(node, channels_of(x)), strict=True)):
             attributes = {"start": start, "end": start + length}
             emits.append(RrmNode("Slice", f"{node.name}/{index}", (name,), (output.name,), (), attributes))
             outs[output.name] = out_fact(x, length, x.height, x.width)
             start += length
         return Match(node.name, node.op, tuple(emits), outs)
 
-    @staticmethod
-    def _lengths(node: gs.Node, channels: int) -> list[int]:
-        sizes = parameter(node, "split", 1)
-        count = len(node.outputs)
-        if sizes is not None:
-            lengths = [int(v) for v in sizes.ravel()]
-        else:  # equal parts, the last one smaller where the division leaves a rest (opset 18)
-            part = -(-channels // count)
-            lengths = [part] * (count - 1) + [channels - part * (count - 1)]
-        if sum(lengths) != channels or len(lengths) != count or min(lengths) < 1:
-            raise Refused("shape", f"parts {lengths} of {channels} channels")
-        return lengths
+
+def split_lengths(node: gs.Node, channels: int) -> list[int]:
+    """The channels of each output of a Split."""
+    sizes = parameter(node, "split", 1)
+    count = len(node.outputs)
+    if sizes is not None:
+        lengths = [int(v) for v in sizes.ravel()]
+    else:  # equal parts, the last one smaller where the division leaves a rest (opset 18)
+        part = -(-channels // count)
+        lengths = [part] * (count - 1) + [channels - part * (count - 1)]
+    if sum(lengths) != channels or len(lengths) != count or min(lengths) < 1:
+        raise Refused("shape", f"parts {lengths} of {channels} channels")
+    return lengths
 
 
 # --- NumPy definition ----------------------------------------------------------------------------------------------
+
+
+def alike(tickets: Sequence[Ticket], op: str) -> Ticket:
+    """The first of some tickets, after checking that they are of one stream and size."""
+    common_stream(tickets)
+    if len({(t.height, t.width) for t in tickets}) != 1:
+        raise ValueError(f"{op} of maps of different sizes: {[(t.height, t.width) for t in tickets]}")
+    return tickets[0]
 
 
 class Concat(RrmOp):
@@ -179,10 +189,7 @@ class Concat(RrmOp):
     def _run(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
         out = []
         for tickets in zip(*map(unpack, inputs), strict=True):
-            common_stream(tickets)
-            if len({(t.height, t.width) for t in tickets}) != 1:
-                raise ValueError(f"Concat of maps of different sizes: {[(t.height, t.width) for t in tickets]}")
-            out.append(replace(tickets[0], segments=tuple(s for t in tickets for s in t.segments)))
+            out.append(replace(alike(tickets, "Concat"), segments=tuple(s for t in tickets for s in t.segments)))
         return (pack(out),)
 
 
@@ -195,3 +202,29 @@ class Slice(RrmOp):
     def _run(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
         tickets = unpack(inputs[0])
         return (pack([replace(t, segments=tuple(cut(t.segments, self.start, self.end))) for t in tickets]),)
+
+
+class ChannelRanges(RrmOp):
+    """Ranges of channels, one behind the other: `[starts[i], ends[i])` of input `sources[i]`. The output ticket names
+    parts of the inputs' segments, neighbours as one. Nothing is copied."""
+
+    takes: ClassVar[tuple[str, ...]] = ("ticket, any number of them",)
+    sources: list[int]
+    starts: list[int]
+    ends: list[int]
+
+    def _run(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
+        out = []
+        for tickets in zip(*map(unpack, inputs), strict=True):
+            head = alike(tickets, "ChannelRanges")
+            segments: list[Segment] = []
+            for source, start, end in zip(self.sources, self.starts, self.ends, strict=True):
+                if not 0 <= start < end <= sum(s.c1 - s.c0 for s in tickets[source].segments):
+                    raise ValueError(f"ChannelRanges: [{start}, {end}) lies outside of input {source}")
+                for s in cut(tickets[source].segments, start, end):
+                    if segments and segments[-1].id == s.id and segments[-1].c1 == s.c0:
+                        segments[-1] = replace(segments[-1], c1=s.c1)
+                    else:
+                        segments.append(s)
+            out.append(replace(head, segments=tuple(segments)))
+        return (pack(out),)

@@ -73,7 +73,7 @@ void Windows(const Kernels& k, int c, int kernel, bool nulls) {
     }
   }
   const Floats weights = Random(taps * sites);
-  const rrm::DepthwiseArgs d{rows.data(), sites, taps, sites, w.data(), bias.data(), c, out.data(), c};
+  const rrm::DepthwiseArgs d{rows.data(), sites, taps, sites, w.data(), c, bias.data(), c, out.data(), c};
   const rrm::WindowArgs win{rows.data(), sites, taps, sites, weights.data(), c, out.data(), c};
   const double floats = 1.0 * taps * sites * c;
   char name[64];
