@@ -76,12 +76,12 @@ void GemmAdd(const rrm::Kernels& k, Data& d, int taps, int sites) {
 }
 
 void Depthwise(const rrm::Kernels& k, Data& d, int taps, int c) {
-  k.depthwise({d.rows.data(), kSites, taps, kSites, d.w.data(), d.bias.data(), c, d.out.data(), c});
+  k.depthwise({d.rows.data(), kSites, taps, kSites, d.w.data(), c, d.bias.data(), c, d.out.data(), c});
 }
 
 void DepthwiseRun(const rrm::Kernels& k, Data& d, int kernel, int c) {
-  k.depthwise_run({d.rows.data(), kernel, kernel, 0, kSites + kernel - 1, 1, 1, c, kSites, d.w.data(), d.bias.data(), c,
-                   d.out.data(), c, nullptr});
+  k.depthwise_run({d.rows.data(), kernel, kernel, 0, kSites + kernel - 1, 1, 1, c, kSites, d.w.data(), c, d.bias.data(),
+                   c, d.out.data(), c, nullptr});
 }
 
 void Activate(const rrm::Kernels& k, Data& d, rrm::Act kind) {
@@ -115,7 +115,7 @@ void Planar(const rrm::Kernels& k, Data& d, rrm::Gate gate) {
   COUNT(depthwise_run_3x3_96, DepthwiseRun(k, d, 3, 96))                                                               \
   COUNT(depthwise_run_5x5_240, DepthwiseRun(k, d, 5, 240))                                                             \
   COUNT(window_max_3x3_64, k.window_max({d.rows.data(), kSites, 9, kSites, nullptr, 64, d.out.data(), 64}))            \
-  COUNT(window_max_run_3x3_64, k.window_max_run({d.rows.data(), 3, 3, 0, kSites + 2, 1, 1, 64, kSites, nullptr,        \
+  COUNT(window_max_run_3x3_64, k.window_max_run({d.rows.data(), 3, 3, 0, kSites + 2, 1, 1, 64, kSites, nullptr, 0,     \
                                                  nullptr, 64, d.out.data(), 64, nullptr}))                             \
   COUNT(window_weighted_4_64, k.window_weighted({d.rows.data(), kSites, 4, kSites, d.w.data(), 64, d.out.data(), 64})) \
   COUNT(binary_add_64, k.binary({rrm::BinaryOp::kAdd, d.map.data(), 64, true, d.fresh.data(), 64, true, kSites, 64,    \

@@ -56,11 +56,13 @@ GemmArgs = _struct(
     "GemmArgs", "rows:p rows_stride:l lens:p pieces:i sites:i packed:p k:i n:i out:p out_stride:l ahead:p"
 )
 GemmAddArgs = _struct("GemmAddArgs", "rows:p outs:p sites:i packed:p k:i n:i first:i count:i column:i")
-DepthwiseArgs = _struct("DepthwiseArgs", "rows:p rows_stride:l taps:i sites:i w:p bias:p c:i out:p out_stride:l")
+DepthwiseArgs = _struct(
+    "DepthwiseArgs", "rows:p rows_stride:l taps:i sites:i w:p w_stride:l bias:p c:i out:p out_stride:l"
+)
 RunArgs = _struct(
     "RunArgs",
-    "bands:p kernel_h:i kernel_w:i column:i width:i stride:i dilation:i pitch:l sites:i w:p bias:p c:i out:p "
-    "out_stride:l ahead:p",
+    "bands:p kernel_h:i kernel_w:i column:i width:i stride:i dilation:i pitch:l sites:i w:p w_stride:l bias:p c:i "
+    "out:p out_stride:l ahead:p",
 )
 WindowArgs = _struct("WindowArgs", "rows:p rows_stride:l taps:i sites:i weights:p c:i out:p out_stride:l")
 BinaryArgs = _struct(
