@@ -130,6 +130,11 @@ def shuffled(net: Net) -> str:
     return net.add("Reshape", y, net.add("Concat", n, whole, h, w, axis=0), name="it")
 
 
+def halves_in_turn(net: Net) -> str:
+    turned = net.const(np.roll(np.arange(64), 32), np.int64)
+    return net.add("Gather", net.input(shape=(1, 64, 6, 6)), turned, axis=1, name="it")
+
+
 EXAMPLES: list[tuple[str, str, Build]] = [
     *((op, "MapShape" if op == "Shape" else op if "Pool" in op else "Activation", with_map(op)) for op in UNARY),
     *((op, "Binary", of_two_maps(op)) for op in BINARY),
@@ -142,7 +147,7 @@ EXAMPLES: list[tuple[str, str, Build]] = [
     ("Slice", "Pad", with_map("Slice", [1], [5], [2], dtype=np.int64)),
     ("Split", "Slice", lambda net: net.add("Split", net.input(shape=MAP), outputs=["a", "b"], axis=1, name="it")),
     ("Gather", "Slice", with_map("Gather", [2, 3], dtype=np.int64, axis=1)),
-    ("Gather", "ChannelRanges", with_map("Gather", [4, 5, 6, 7, 0, 1, 2, 3], dtype=np.int64, axis=1)),
+    ("Gather", "ChannelRanges", halves_in_turn),
     ("Gather", "ChannelGather", with_map("Gather", [3, 2], dtype=np.int64, axis=1)),
     *((op, op, with_map(op, kernel_shape=[2, 2])) for op in ("MaxPool", "AveragePool")),
     *((op, "Softmax", with_map(op, axis=1)) for op in ("Softmax", "LogSoftmax")),

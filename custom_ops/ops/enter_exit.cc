@@ -165,8 +165,8 @@ class Enter : public Node {
       kernels_.u8_to_f32(x.as<uint8_t>() + site * shape.channels, floats, scratch.temp.data());
       fresh = scratch.temp.data();
     }
-    return kernels_.commit(
-        {fresh, state.out->row(site), shape.width, shape.channels, level.gate, level.limit, state.next.row(y)});
+    return kernels_.commit({fresh, state.out->row(site), shape.width, shape.channels, level.gate, level.limit,
+                            state.next.row(y), nullptr});
   }
 
   const bool channels_last_;

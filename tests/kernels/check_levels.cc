@@ -96,8 +96,8 @@ void CheckWindows(const Kernels& k, int sites, int c, int nulls) {
   const auto rows = Rows(map, taps, sites, c, nulls);
   const size_t n = static_cast<size_t>(sites) * c;
   Floats deep[2] = {Floats(n), Floats(n)}, max = deep[0], top = deep[0], mean = deep[0], average = deep[0];
-  k.depthwise({rows.data(), sites, taps, sites, w.data(), bias.data(), c, deep[0].data(), c});
-  kReference.depthwise({rows.data(), sites, taps, sites, w.data(), bias.data(), c, deep[1].data(), c});
+  k.depthwise({rows.data(), sites, taps, sites, w.data(), c, bias.data(), c, deep[0].data(), c});
+  kReference.depthwise({rows.data(), sites, taps, sites, w.data(), c, bias.data(), c, deep[1].data(), c});
   k.window_max({rows.data(), sites, taps, sites, nullptr, c, max.data(), c});
   kReference.window_max({rows.data(), sites, taps, sites, nullptr, c, top.data(), c});
   k.window_weighted({rows.data(), sites, taps, sites, weights.data(), c, mean.data(), c});
@@ -120,12 +120,12 @@ void CheckRuns(const Kernels& k, int sites, int c) {
   Floats out[2] = {Floats(n), Floats(n)};
   const Kernels* tables[2] = {&k, &kReference};
   for (int i = 0; i < 2; ++i) {
-    tables[i]->depthwise_run({bands.data(), kernel, kernel, column, width, stride, 1, c, sites, w.data(), bias.data(),
-                              c, out[i].data(), c, nullptr});
+    tables[i]->depthwise_run({bands.data(), kernel, kernel, column, width, stride, 1, c, sites, w.data(), c,
+                              bias.data(), c, out[i].data(), c, nullptr});
   }
   Expect(k, "depthwise_run", out[0], out[1], 1e-5f);
   for (int i = 0; i < 2; ++i) {
-    tables[i]->window_max_run({bands.data(), kernel, kernel, column, width, stride, 1, c, sites, nullptr, nullptr, c,
+    tables[i]->window_max_run({bands.data(), kernel, kernel, column, width, stride, 1, c, sites, nullptr, 0, nullptr, c,
                                out[i].data(), c, nullptr});
   }
   Expect(k, "window_max_run", out[0], out[1], 0);

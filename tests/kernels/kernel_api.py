@@ -61,8 +61,8 @@ DepthwiseArgs = _struct(
 )
 RunArgs = _struct(
     "RunArgs",
-    "bands:p kernel_h:i kernel_w:i column:i width:i stride:i dilation:i pitch:l sites:i w:p w_stride:l bias:p "
-    "c:i out:p out_stride:l ahead:p",
+    "bands:p kernel_h:i kernel_w:i column:i width:i stride:i dilation:i pitch:l sites:i w:p w_stride:l bias:p c:i "
+    "out:p out_stride:l ahead:p",
 )
 WindowArgs = _struct("WindowArgs", "rows:p rows_stride:l taps:i sites:i weights:p c:i out:p out_stride:l")
 BinaryArgs = _struct(

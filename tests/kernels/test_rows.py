@@ -26,9 +26,9 @@ def depthwise(table: Kernels, pointers: np.ndarray, w: np.ndarray, bias: np.ndar
     taps, sites = pointers.shape
     c = bias.size
     out = guarded(spaced(np.full((sites, c), np.nan, np.float32), stride))
-    w = guarded(spaced(w, c + 1))
+    w = guarded(spaced(w, stride))
     table.depthwise(
-        DepthwiseArgs(address(pointers), sites, taps, sites, address(w), c + 1, address(bias), c, address(out), stride)
+        DepthwiseArgs(address(pointers), sites, taps, sites, address(w), stride, address(bias), c, address(out), stride)
     )
     assert gaps_untouched(out, sites, c, stride)
     return rows_of(out, sites, c, stride).copy()
@@ -100,13 +100,13 @@ def test_runs(
     if outside:
         bands[0 if outside == "first" else -1] = 0
     bands = guarded(bands.astype(np.uint64))
-    w, bias = guarded(rng.standard_normal((kh * kw, c), np.float32)), guarded(rng.standard_normal(c, np.float32))
-    far = guarded(spaced(w, c + 3))
+    w, bias = rng.standard_normal((kh * kw, c), np.float32), guarded(rng.standard_normal(c, np.float32))
+    weights = guarded(spaced(w, c + 3))
     out = guarded(spaced(np.full((sites, c), np.nan, np.float32), c + 2))
     held = guarded((rows.ctypes.data + 4 * c * np.arange(sites) % rows.nbytes).astype(np.uint64))
     args = RunArgs(
-        *(address(bands), kh, kw, column, width, stride, dilation, c, sites, address(far), c + 3, address(bias), c),
-        *(address(out), c + 2, address(held) if look_ahead else None),
+        *(address(bands), kh, kw, column, width, stride, dilation, c, sites, address(weights), c + 3),
+        *(address(bias), c, address(out), c + 2, address(held) if look_ahead else None),
     )
     level.depthwise_run(args)
     assert gaps_untouched(out, sites, c, c + 2)
