@@ -23,7 +23,8 @@ REPLACED = ("Relu", "Sigmoid", "LeakyRelu", "HardSwish", "Elu", "Softplus", "Abs
 
 def replaced(model: onnx.ModelProto, choose: Callable[[list[Any]], Any], told: bool) -> bool:
     """Put foreign activations in the place of some; told: whether the model says what shapes they have."""
-    places = [n for n in model.graph.node if n.op_type in REPLACED]
+    powers = {name for n in model.graph.node if n.op_type == "Pow" for name in n.input}
+    places = [n for n in model.graph.node if n.op_type in REPLACED and n.output[0] not in powers]  # a root of it is NaN
     for node in [n for n in places if choose([True, False])] or places[:1]:
         op = choose(["QuickGelu", "Gelu"])
         made = helper.make_node(op, node.input[:1], list(node.output), node.name, domain=MICROSOFT)
