@@ -24,7 +24,7 @@ LEAST_MACS_PER_BORDER_FLOAT = 32
 LEAST_MACS_OF_SITES = 1_000_000
 
 # What may be handed back at a border: cheap for the dense side too, so that only the traffic counts.
-TRIMMED = {"Activation", "Binary", "BinaryConst", "Concat", "Slice"}
+TRIMMED = {"Activation", "Binary", "BinaryConst", "Concat", "Slice", "ChannelRanges"}
 
 # These name parts of other maps and keep none of their own.
 VIEWS = {"Concat", "Slice", "ChannelRanges"}

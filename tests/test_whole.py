@@ -247,3 +247,27 @@ def test_where_nearly_everything_moves_rows_are_written_without_a_comparison(lib
         fresh.reset()
         assert got.tobytes() == fresh.run(None, {"x": picture_})[0].tobytes()
     assert active[1][0] == 63 / 64 and active[2] == active[5] == [1, 1] and max(active[7]) < 0.1
+
+
+def test_a_single_site_that_stands_still_does_not_count_as_moving(library: str) -> None:
+    """A maximum over the map that stays, while something else moves: what it is multiplied with need not be made anew
+    at every site, in no frame."""
+    net = Net()
+    x = net.conv(net.input(shape=(1, 3, 32, 32)), 16, k=3)
+    g = net.add("GlobalMaxPool", x)
+    g = net.add("Sigmoid", net.conv(net.add("Relu", net.conv(g, 8, 16, k=1)), 16, 8, k=1))
+    net.output(net.conv(net.conv(net.add("Mul", x, g), 16, 16, k=3), 4, 16, k=3, out="y"))
+    session = rrm_onnx.InferenceSession(
+        rrm_onnx.convert(net.model()).SerializeToString(), quiet(), ["CPUExecutionProvider"]
+    )
+    frame = picture(1, 3, 32, 32)
+    frame[:, :, 20:26, 20:26] *= 20  # the maxima, far from what moves
+    for t in range(20):
+        session.reset_stats()
+        session.run(None, {"x": frame})
+        found = {n["op"]: n for n in session.stats()["nodes"]}
+        if t > 1:
+            assert found["GlobalMaxPool"]["active"] == 1 and found["GlobalMaxPool"]["changed"] == 0
+            assert found["Binary"]["active"] < found["Binary"]["sites"] / 10
+        frame = frame.copy()
+        frame[:, :, 10:12, 10:12] = np.float32(0.001) * picture(1, 3, 2, 2)

@@ -26,6 +26,8 @@ void Depthwise::rows(const Kernels& kernels, const MapInput& in, const Window& w
 void Depthwise::run(const Kernels& kernels, const MapInput& in, const Window& w, const Run& r,
                     const float* const* ahead, float* out) const {
   std::array<const float*, kMostBands> bands;
+  const bool whole = in.pieces.size() == 1;
+  if (!whole && ahead != nullptr) fetch_rows(ahead, r.n, channels());
   int32_t at = 0;
   for (const Piece& piece : in.pieces) {
     RunArgs args = run_args(in, piece, w, r, bands);
@@ -33,7 +35,7 @@ void Depthwise::run(const Kernels& kernels, const MapInput& in, const Window& w,
     args.w_stride = channels();
     args.bias = bias_.data() + at;
     args.out = out + at;
-    args.ahead = at == 0 ? ahead : nullptr;
+    args.ahead = whole ? ahead : nullptr;
     kernels.depthwise_run(args);
     at += piece.count;
   }

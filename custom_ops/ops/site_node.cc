@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <string_view>
 
 namespace rrm {
@@ -99,6 +100,13 @@ void point_rows(Resident& map, const Block& block, std::vector<const float*>& po
   for (const Run& r : block.runs) {
     const float* row = map.row(static_cast<int64_t>(r.y) * map.width + r.x);
     for (int32_t m = 0; m < r.n; ++m, row += map.channels) *to++ = row;
+  }
+}
+
+void fetch_rows(const float* const* rows, int32_t n, int32_t floats) {
+  for (int32_t m = 0; m < n; ++m) {
+    for (int32_t j = 0; j < floats; j += 16) __builtin_prefetch(rows[m] + j);
+    asm volatile("");  // gcc takes a loop that only prefetches for one without effects, and may leave it out
   }
 }
 
@@ -238,7 +246,7 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
   int64_t active = 0;
   for (const Run& r : runs) active += r.n;
   const bool fresh = level.gate == Gate::kAll;
-  const int64_t most = static_cast<int64_t>(kRestlessShare * static_cast<double>(out.sites()));
+  const auto most = std::max<int64_t>(1, std::llround(kRestlessShare * static_cast<double>(out.sites())));
   const bool nearly_all = level.gate == Gate::kExact && active >= most;
   const bool unseen = nearly_all && state.restless % kProbeEvery != 0;
   if (unseen && active < out.sites()) {
@@ -300,9 +308,7 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
     point_rows(out, block, scratch.held);
   }
   if (gate.gate != Gate::kAll && !fetches(state)) {
-    for (const float* row : scratch.held) {
-      for (int32_t j = 0; j < shape.channels; j += 16) __builtin_prefetch(row + j);
-    }
+    fetch_rows(scratch.held.data(), block.sites, shape.channels);
   }
   clock.lap(Phase::kPointers);
   rows(in, shape, state, block, scratch, fresh);

@@ -76,6 +76,9 @@ struct Block {
 // pointers[m] = row of `map` at the block's m-th site.
 void point_rows(Resident& map, const Block& block, std::vector<const float*>& pointers);
 
+// Asks the first-level cache for rows that are touched soon.
+void fetch_rows(const float* const* rows, int32_t n, int32_t floats);
+
 // Takes a block's fresh rows into `map`, run by run; then calls each(run, rows that replaced, their bits).
 // deltas: null, or room for what the block's rows change by.
 template <typename Each>

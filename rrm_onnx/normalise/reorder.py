@@ -53,6 +53,7 @@ def reorder(graph: gs.Graph, opset: int) -> None:
                 orders[id(tensor)] = joined(node, orders)
             elif id(tensor) in views.shuffled or any(id(t) in orders for t in views.sources(tensor)):
                 orders[id(tensor)] = rewrite(graph, tensor, views, orders)
+                views.shuffled.add(id(tensor))  # what is picked from it has to be looked for anew
 
 
 def joined(concat: gs.Node, orders: dict[int, Order]) -> Order:
