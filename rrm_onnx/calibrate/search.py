@@ -11,16 +11,16 @@ are moved by some pixels, which changes everything in them, and the loss on thes
 limit, too. Where the footage moves both losses are about equal; where it is still, smaller thresholds cost little.
 
 Then the thresholds' turns (`drift`, `period`) are tried on top: slow changes that pass now and then, whole answers that
-are held, and both together.
+are held, and both together. What these lose grows with how fast things move; so they have to keep to the allowed loss
+on the same frames at a higher speed, too.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -33,11 +33,11 @@ FIRST = 0.02  # threshold that the search starts with
 GROUPS = 16
 ROUNDS = 4
 STEP = 2.0
-GUARD = 1.0  # times the allowed loss: what the shaken frames may lose
+GUARD = 1.0  # times the allowed loss: what the shaken frames may lose, and what turns may at a higher speed
 MARGINS = (0.25, 0.6)  # of the allowed loss, kept for footage that was not seen: with many frames, with few
 SURE = 7.0  # over the number of frames and squared: the margin in between
 TURNS = ((0.25, 4),)  # drift, period: slow changes pass in every fourth frame
-HOLDS = (2, 3, 5)  # periods of whole answers that are held
+HOLDS = (2, 3, 4, 5)  # periods of whole answers that are held
 SPARSE = (2, 3)  # periods in which nothing passes but in the last frame, and there what is over the thresholds
 WORTH = 0.97  # of the cost without turns: less of a gain is none
 UP, DOWN = 1.5, 3.0  # what a factor is multiplied with that is allowed, and divided by that is not
@@ -51,13 +51,13 @@ Report = Callable[[str, int, int, "Found"], None]
 class Found:
     """What the search knows so far. setting: the best that keeps to the allowed loss, exact at first; sensitivity: by
     point, what doubling its group's thresholds added to the loss; uniform: about the largest threshold that
-    keeps to it at all gates; plain: the best without turns."""
+    keeps to it at all gates; best: of each kind of turns, (drift, period), the best and its cost."""
 
     setting: Setting
     outcome: Outcome
     sensitivity: Floats
     uniform: Setting | None = None
-    plain: Setting | None = None
+    best: dict[tuple[float, int], tuple[float, Setting]] = field(default_factory=dict)
     complete: bool = False
     log: list[dict[str, float]] = field(default_factory=list)
 
@@ -66,13 +66,21 @@ class Found:
         """How many settings."""
         return len(self.log)
 
+    def candidates(self) -> list[Setting]:
+        """The best setting and, from the cheapest on, the best ones with other turns: what is left where frames that
+        were not searched on do not bear it out."""
+        others = [setting for _, setting in sorted(self.best.values(), key=lambda found: found[0])]
+        return list(dict.fromkeys([self.setting, *others]))
+
 
 @dataclass(frozen=True)
 class Tried:
-    """What a setting gave on the frames to search on, and its mean loss on the shaken ones, 0 where not tried."""
+    """What a setting gave on the frames to search on, and its mean losses on the shaken ones and at a higher speed, 0
+    where not tried."""
 
     outcome: Outcome
     shaken: float
+    fast: float = 0.0
 
     @property
     def lost(self) -> float:
@@ -121,14 +129,25 @@ class Search:
         if guarded and recording.shaken:
             shaken = self.trial.run(setting, recording.shaken).loss
         tried = Tried(outcome, shaken)
-        self.found.log.append({"drift": setting.drift, "period": setting.period, **outcome.to_dict(), "shaken": shaken})
-        worth = WORTH if setting.period > self.found.setting.period else 1.0
-        if self._allows(tried) and outcome.cost < worth * self.found.outcome.cost:
-            self.found.setting, self.found.outcome = setting, outcome
+        if setting.period > 1 and self._allows(tried):
+            tried = replace(tried, fast=self.trial.run(setting, [s.fast for s in recording.fit]).loss)
+        turns = {"drift": setting.drift, "period": setting.period}
+        self.found.log.append({**turns, **outcome.to_dict(), "shaken": shaken, "fast": tried.fast})
+        if self._allows(tried):
+            self._keep(setting, outcome)
         return tried
 
+    def _keep(self, setting: Setting, outcome: Outcome) -> None:
+        """One that is allowed, if it is better than what is known."""
+        found, turns = self.found, (setting.drift, setting.period)
+        if turns not in found.best or outcome.cost < found.best[turns][0]:
+            found.best[turns] = (outcome.cost, setting)
+        worth = WORTH if setting.period > found.setting.period else 1.0
+        if outcome.cost < worth * found.outcome.cost:
+            found.setting, found.outcome = setting, outcome
+
     def _allows(self, tried: Tried) -> bool:
-        return tried.outcome.bound <= self.target and tried.shaken <= self.guard
+        return tried.outcome.bound <= self.target and max(tried.shaken, tried.fast) <= self.guard
 
     def _weights(self) -> None:
         count = int(self.groups.max()) + 1
@@ -181,16 +200,16 @@ class Search:
 
     def _turns(self) -> None:
         """Turns on top of the weights that were found, and whole answers that are held."""
-        plain = self.found.plain = self.found.setting
+        plain = self.found.setting
         tries: list[Callable[[], object]] = []
         for every in HOLDS:
-            held = dataclasses.replace(self.trial.uniform(BEYOND), drift=0.0, period=every)
+            held = replace(self.trial.uniform(BEYOND), drift=0.0, period=every)
             tries.append(partial(self._look, held, guarded=False))
         if any(plain.thresholds):
             for drift, period in TURNS:
-                tries.append(partial(self._factor, dataclasses.replace(plain, drift=drift, period=period), 1.5))
+                tries.append(partial(self._factor, replace(plain, drift=drift, period=period), 1.5))
             for every in SPARSE:
-                sparse = dataclasses.replace(plain.scaled(BEYOND), drift=1 / BEYOND, period=every)
+                sparse = replace(plain.scaled(BEYOND), drift=1 / BEYOND, period=every)
                 tries.append(partial(self._factor, sparse, 1.0, guarded=False))
         for k, attempt in enumerate(tries):
             self.report("turns", k, len(tries), self.found)

@@ -28,6 +28,7 @@ from rrm_onnx.errors import RrmError, RuntimeMissingError
 
 STAGES = {
     "recording": "running the original",
+    "learning": "learning what nodes cost",
     "weights": "searching thresholds",
     "turns": "trying turns",
     "checking": "checking",
