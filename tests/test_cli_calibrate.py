@@ -211,8 +211,9 @@ def test_a_check_that_breaks_off_keeps_the_thresholds(folder, capsys, monkeypatc
     assert any(n["threshold"] for n in json.loads((folder / "model.thresholds.json").read_text())["nodes"].values())
 
 
-def test_an_interrupted_recording_leaves_nothing(folder, capsys, monkeypatch):
-    stopping(monkeypatch, "recording", KeyboardInterrupt())
+@pytest.mark.parametrize("stage", ["recording", "learning"])
+def test_interrupted_before_the_search_it_leaves_nothing(folder, capsys, monkeypatch, stage):
+    stopping(monkeypatch, stage, KeyboardInterrupt())
     assert main(L2) == 130
     assert capsys.readouterr().err.strip() == "interrupted" and files(folder) == BEFORE
 
