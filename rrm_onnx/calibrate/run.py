@@ -196,7 +196,8 @@ class _Calibration:
         return best
 
     def _tightened(self, setting: Setting, found: Found) -> tuple[Setting, Outcome] | None:
-        """The setting, its thresholds made smaller until it keeps to the budget where it was not searched on."""
+        """The setting, its thresholds made smaller until it keeps to the budget, for certain, where it was not searched
+        on."""
         recording = self.trial.recording
         kept = self.judge.allowed * (1 - margin(recording.footage))
         for k in range(TIMES):
@@ -204,7 +205,7 @@ class _Calibration:
             if not any(setting.thresholds):
                 return None
             outcome = self.trial.run(setting, recording.check)
-            if outcome.loss <= kept and self._guarded(setting):
+            if outcome.bound <= kept and self._guarded(setting):
                 return setting, outcome
             if setting.held:  # smaller thresholds would be the same
                 return None
@@ -213,7 +214,7 @@ class _Calibration:
 
     def _guarded(self, setting: Setting) -> bool:
         """Whether the setting keeps to the allowed loss on shaken frames that were not searched on, but where between
-        two frames nothing is to pass, and at a higher speed, there for certain: these frames are few."""
+        two frames nothing is to pass, and at a higher speed, there for certain."""
         run, most = self.trial.run, GUARD * self.judge.allowed
         shaken, fast = self.trial.recording.shaken_check, [s.fast for s in self.trial.recording.check]
         if shaken and not setting.sparse and run(setting, shaken).loss > most:
