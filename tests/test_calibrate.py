@@ -97,6 +97,7 @@ def test_the_file(found, tmp_path):
     assert (facts["metric"], facts["is_error"], facts["budget"]) == ("l2", True, BUDGET)
     assert (facts["frames"], facts["searched_on"]) == (36, 24) and facts["stopped"] == ""
     assert facts["tried"] > 20 and facts["uniform"] > 0
+    assert facts["stale"]["speed"] == 2 and set(facts["stale"]["periods"]) <= {2, 3, 4, 5}
     assert {"loss", "cost_ms", "macs", "ms"} <= set(facts["check"]) & set(facts["fit"])
     assert {e["kind"] for e in facts["curve"]} == {"exact", "calibrated", "uniform", "hold", "motion gate"}
     by_file, by_dict = rrm_onnx.convert(MODEL, thresholds=path), rrm_onnx.convert(MODEL, thresholds=found.to_dict())

@@ -52,6 +52,10 @@ class Fake:
 
 
 def checked(trial: Fake, *candidates: Setting) -> Setting:
+    return found_of(trial, *candidates)[0]
+
+
+def found_of(trial: Fake, *candidates: Setting) -> tuple[Setting, Found]:
     """What is left of these, best first."""
     judge = SimpleNamespace(allowed=ALLOWED)
     calibration = _Calibration(trial, judge, lambda _: None, [], lambda _: None)
@@ -60,7 +64,7 @@ def checked(trial: Fake, *candidates: Setting) -> Setting:
     found.best = {(s.drift, s.period): (trial.cost(s), s) for s in candidates}
     setting, outcome = calibration._checked(found)
     assert outcome.cost == trial.cost(setting)
-    return setting
+    return setting, found
 
 
 def test_the_best_is_taken_where_it_keeps_to_the_budget():
@@ -76,6 +80,13 @@ def test_answers_are_held_as_long_as_the_check_bears_it_out(fits, found):
     assert checked(Fake(losses), HOLDS[4], HOLDS[3], HOLDS[2], Setting((0.06,))).period == found
     fast = {HOLDS[k]: 1.01 * GUARD for k in range(fits + 1, 5)}
     assert checked(Fake(fast=fast), HOLDS[4], HOLDS[3], HOLDS[2], Setting((0.06,))).period == found
+
+
+def test_holdings_that_only_a_higher_speed_speaks_against_are_remembered():
+    trial = Fake({HOLDS[4]: 0.9}, fast={HOLDS[4]: 2.0, HOLDS[3]: 2.0, SPARSE: 2.0})
+    setting, found = found_of(trial, HOLDS[4], HOLDS[3], HOLDS[2], PLAIN)
+    assert setting == HOLDS[2] and found.stale == {3}
+    assert found_of(trial, SPARSE)[1].stale == set()  # smaller thresholds do
 
 
 def test_a_higher_speed_has_to_be_borne_for_certain():

@@ -245,8 +245,10 @@ def test_answers_are_held_only_so_long_as_a_higher_speed_allows(most):
         def fast(self, setting: Setting) -> float:
             return GUARD * ALLOWED * (0.99 if setting.period <= most else 1.01)
 
-    setting = searched(Slow(9)).setting
-    assert (setting.period, setting.held) == (most, most > 1)
+    found = searched(Slow(9))
+    assert (found.setting.period, found.setting.held) == (most, most > 1)
+    assert found.stale == set(range(most + 1, 6))
+    assert searched(Still(most)).stale == set()  # these lose too much as it is
 
 
 def test_turns_that_lose_too_much_at_a_higher_speed_are_not_taken():

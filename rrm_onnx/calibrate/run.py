@@ -17,7 +17,7 @@ from rrm_onnx import video, yardstick
 from rrm_onnx.calibrate.curve import Entry, curve
 from rrm_onnx.calibrate.metrics import Metric, make
 from rrm_onnx.calibrate.points import Setting
-from rrm_onnx.calibrate.record import record
+from rrm_onnx.calibrate.record import SPEED, record
 from rrm_onnx.calibrate.search import GUARD, Found, Search, margin
 from rrm_onnx.calibrate.thresholds import Thresholds
 from rrm_onnx.calibrate.trial import Outcome, Trial, prepare
@@ -208,6 +208,8 @@ class _Calibration:
             if outcome.bound <= kept and self._guarded(setting):
                 return setting, outcome
             if setting.held:  # smaller thresholds would be the same
+                if outcome.bound <= kept:
+                    found.stale.add(setting.period)
                 return None
             setting = setting.scaled(TIGHTER)
         return None
@@ -236,6 +238,7 @@ class _Calibration:
             "original_ms": recording.dense_ms,
             "uniform": found.uniform.thresholds[0] if found.uniform else None,
             "fit": found.outcome.to_dict(),
+            "stale": {"speed": SPEED, "periods": sorted(found.stale)},
             **facts,
         }
         return Thresholds(

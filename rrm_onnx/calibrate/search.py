@@ -51,13 +51,15 @@ Report = Callable[[str, int, int, "Found"], None]
 class Found:
     """What the search knows so far. setting: the best that keeps to the allowed loss, exact at first; sensitivity: by
     point, what doubling its group's thresholds added to the loss; uniform: about the largest threshold that
-    keeps to it at all gates; best: of each kind of turns, (drift, period), the best and its cost."""
+    keeps to it at all gates; best: of each kind of turns, (drift, period), the best and its cost; stale: periods of
+    whole answers that are not held only because at a higher speed they would lose too much."""
 
     setting: Setting
     outcome: Outcome
     sensitivity: Floats
     uniform: Setting | None = None
     best: dict[tuple[float, int], tuple[float, Setting]] = field(default_factory=dict)
+    stale: set[int] = field(default_factory=set)
     complete: bool = False
     log: list[dict[str, float]] = field(default_factory=list)
 
@@ -131,6 +133,8 @@ class Search:
         tried = Tried(outcome, shaken)
         if setting.period > 1 and self._allows(tried):
             tried = replace(tried, fast=self.trial.run(setting, [s.fast for s in recording.fit]).loss)
+            if setting.held and not self._allows(tried):
+                self.found.stale.add(setting.period)
         turns = {"drift": setting.drift, "period": setting.period}
         self.found.log.append({**turns, **outcome.to_dict(), "shaken": shaken, "fast": tried.fast})
         if self._allows(tried):
