@@ -84,7 +84,7 @@ def test_answers_are_held_as_long_as_the_check_bears_it_out(fits, found):
 
 def test_holdings_that_only_a_higher_speed_speaks_against_are_remembered():
     trial = Fake({HOLDS[4]: 0.9}, fast={HOLDS[4]: 2.0, HOLDS[3]: 2.0, SPARSE: 2.0})
-    setting, found = found_of(trial, HOLDS[4], HOLDS[3], HOLDS[2], PLAIN)
+    setting, found = found_of(trial, HOLDS[4], HOLDS[3], HOLDS[2], Setting((0.06,)))
     assert setting == HOLDS[2] and found.stale == {3}
     assert found_of(trial, SPARSE)[1].stale == set()  # smaller thresholds do
 
