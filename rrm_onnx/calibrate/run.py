@@ -18,7 +18,7 @@ from rrm_onnx.calibrate.curve import Entry, curve
 from rrm_onnx.calibrate.metrics import Metric, make
 from rrm_onnx.calibrate.points import Setting
 from rrm_onnx.calibrate.record import SPEED, record
-from rrm_onnx.calibrate.search import GUARD, Found, Search, margin
+from rrm_onnx.calibrate.search import GUARD, MARGINS, Found, Search
 from rrm_onnx.calibrate.thresholds import Thresholds
 from rrm_onnx.calibrate.trial import Outcome, Trial, prepare
 from rrm_onnx.errors import CalibrationError, RrmError
@@ -199,7 +199,7 @@ class _Calibration:
         """The setting, its thresholds made smaller until it keeps to the budget, for certain, where it was not searched
         on."""
         recording = self.trial.recording
-        kept = self.judge.allowed * (1 - margin(recording.footage))
+        kept = self.judge.allowed * (1 - MARGINS[0])
         for k in range(TIMES):
             self.progress(Progress("checking", k, TIMES, found.outcome))
             if not any(setting.thresholds):
