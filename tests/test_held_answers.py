@@ -34,19 +34,18 @@ def test_what_each_rule_would_allow():
     one, uneven = np.ones(63), np.array([0.0, 4.0] * 4)
     of = lambda **given: Case(**({"fit": one, "check": one, "fast": one, "fast_check": one, "unseen": 1.0} | given))  # noqa: E731
     need = lambda case: [rule(case) for rule in held_answers.RULES.values()]  # noqa: E731
-    searched = 1 / (1 - (7 / 64) ** 0.5)
-    assert need(of()) == pytest.approx([searched, searched, searched, searched])
-    high = (2 + 2 * 2 * (8 / 7) ** 0.5 / 8**0.5) / 0.75
-    assert need(of(check=uneven)) == pytest.approx([searched, 2 / (1 - (7 / 73) ** 0.5), high, high])
-    assert need(of(fast=3 * one)) == pytest.approx([searched, searched, searched, 3])
-    assert need(of(fast_check=uneven)) == pytest.approx([searched, searched, searched, 0.75 * high])
+    few, quarter, high = 1 / (1 - (7 / 64) ** 0.5), 1 / 0.75, 2 + 2 * 2 * (8 / 7) ** 0.5 / 8**0.5
+    assert need(of()) == pytest.approx([few, few, quarter, quarter])
+    assert need(of(check=uneven)) == pytest.approx([few, 2 / (1 - (7 / 73) ** 0.5), high / 0.75, high / 0.75])
+    assert need(of(fast=3 * one)) == pytest.approx([few, few, quarter, 3])
+    assert need(of(fast_check=uneven)) == pytest.approx([few, few, quarter, high])
 
 
 def test_how_often_a_rule_misses():
     one = np.ones(63)
     found = [Case(one, one, one, one, unseen) for unseen in (0.0, 1.0, 2.0)]
-    allowed = 1 / (1 - (7 / 64) ** 0.5)
-    for _, missed, kept in held_answers.rows(found):
+    few, quarter = 1 / (1 - (7 / 64) ** 0.5), 1 / 0.75
+    for (_, missed, kept), allowed in zip(held_answers.rows(found), (few, few, quarter, quarter), strict=True):
         assert (missed, kept) == (pytest.approx(1 / 3), pytest.approx((allowed + allowed / 2) / 2))
 
 

@@ -224,6 +224,22 @@ def test_holding_answers_is_found_where_it_is_best(most, found):
     assert setting.period == found and setting.held == (found > 1) == (setting.thresholds[0] >= BEYOND)
 
 
+@pytest.mark.parametrize(("loss", "held"), [(0.74, True), (0.76, False)])
+def test_of_few_frames_no_more_is_kept_back_from_holdings(loss, held):
+    """They are not fitted to these, as thresholds are."""
+
+    class Few(Still):
+        def loss(self, setting: Setting) -> float:
+            return ALLOWED * loss if self.holds(setting) else Fake.loss(self, setting)
+
+    trial = Few(5)
+    trial.recording.fit = [Stretch(0, 20)]
+    found = searched(trial)
+    assert found.setting.held == held
+    _, plain = found.best[1.0, 1]
+    assert trial.loss(plain) <= ALLOWED * (1 - margin(20)) < ALLOWED * 0.5
+
+
 @pytest.mark.parametrize("most", [1, 2, 3, 4, 5])
 def test_every_holding_that_is_allowed_is_a_candidate(most):
     """From the cheapest on: where the frames that check do not bear out one, the next one is looked at."""

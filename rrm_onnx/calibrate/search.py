@@ -106,6 +106,7 @@ class Search:
         self.until = time.monotonic() + seconds
         self.guard = GUARD * allowed
         self.target = allowed * (1 - margin(sum(len(s) for s in trial.recording.fit)))
+        self.target_unfitted = allowed * (1 - MARGINS[0])
         exact = trial.uniform(0.0)
         outcome = trial.run(exact, trial.recording.fit)
         self.found = Found(exact, outcome, np.zeros(len(trial.points)))
@@ -131,13 +132,13 @@ class Search:
         if guarded and recording.shaken:
             shaken = self.trial.run(setting, recording.shaken).loss
         tried = Tried(outcome, shaken)
-        if setting.period > 1 and self._allows(tried):
+        if setting.period > 1 and self._allows(setting, tried):
             tried = replace(tried, fast=self.trial.run(setting, [s.fast for s in recording.fit]).loss)
-            if setting.held and not self._allows(tried):
+            if setting.held and not self._allows(setting, tried):
                 self.found.stale.add(setting.period)
         turns = {"drift": setting.drift, "period": setting.period}
         self.found.log.append({**turns, **outcome.to_dict(), "shaken": shaken, "fast": tried.fast})
-        if self._allows(tried):
+        if self._allows(setting, tried):
             self._keep(setting, outcome)
         return tried
 
@@ -150,8 +151,11 @@ class Search:
         if outcome.cost < worth * found.outcome.cost:
             found.setting, found.outcome = setting, outcome
 
-    def _allows(self, tried: Tried) -> bool:
-        return tried.outcome.bound <= self.target and max(tried.shaken, tried.fast) <= self.guard
+    def _allows(self, setting: Setting, tried: Tried) -> bool:
+        """Whole answers that are held are not fitted to the frames, as thresholds are: there the bound is enough to say
+        that the frames are few."""
+        target = self.target_unfitted if setting.held else self.target
+        return tried.outcome.bound <= target and max(tried.shaken, tried.fast) <= self.guard
 
     def _weights(self) -> None:
         count = int(self.groups.max()) + 1
@@ -190,7 +194,7 @@ class Search:
         factor = start
         for _ in range(7):
             tried = self._look(shape.scaled(factor), guarded)
-            if self._allows(tried):
+            if self._allows(shape, tried):
                 low = (factor, tried)
                 if not guarded and factor >= 1:
                     break
