@@ -113,6 +113,18 @@ def test_what_was_made_smaller_is_held_against_the_next_one():
     assert checked(Fake({plain: 1.6, HOLDS[2]: 1.0}), plain, HOLDS[2]) == plain.scaled(TIGHTER**4)
 
 
+def test_thresholds_in_some_frames_have_to_be_worth_it():
+    """Also where the better one was made tighter: a fifth less than the others cost."""
+
+    class Between(Fake):
+        def cost(self, setting: Setting) -> float:
+            return 5.0 if setting.sparse else super().cost(setting)
+
+    plain = Setting((0.08,))  # 3.75
+    assert checked(Between({plain: 1.6}), plain, SPARSE) == SPARSE  # beside 9.2
+    assert checked(Between({plain: 1.1}), plain, SPARSE).period == 1  # beside 5.9
+
+
 def test_exact_where_nothing_keeps_to_the_budget_with_a_gain():
     trial = Fake({HOLDS[2]: 1.0, PLAIN: 1e9})
     assert checked(trial, HOLDS[2], PLAIN) == EXACT

@@ -15,7 +15,21 @@ from hypothesis import strategies as st
 
 from rrm_onnx.calibrate.points import Point, Setting
 from rrm_onnx.calibrate.record import Stretch
-from rrm_onnx.calibrate.search import BEYOND, GROUPS, GUARD, WEIGHTS, WORTH, Found, Search, gain, grouped, margin, moved
+from rrm_onnx.calibrate.search import (
+    BEYOND,
+    GROUPS,
+    GUARD,
+    WEIGHTS,
+    WORTH,
+    WORTH_BOTH,
+    Found,
+    Search,
+    charged,
+    gain,
+    grouped,
+    margin,
+    moved,
+)
 from rrm_onnx.calibrate.trial import Outcome
 from rrm_onnx.errors import CalibrationError
 
@@ -199,6 +213,23 @@ def test_both_together_are_found_where_they_are_best():
         assert largest <= 1.01 * max(max(s.thresholds) for s, _ in trial.runs if s.drift == 1)
 
 
+@pytest.mark.parametrize(("share", "found"), [(0.78, 2), (0.82, 1)])
+def test_both_together_have_to_be_worth_it(share, found):
+    """A tenth less would do for a holding."""
+
+    class Little(Sparse):
+        def cost(self, setting: Setting) -> float:
+            sparse = setting.drift == 1 / BEYOND
+            return Fake.cost(self, self.seen(setting)) * (share if sparse and setting.period == 2 else 1)
+
+        def loss(self, setting: Setting) -> float:
+            return Fake.loss(self, self.seen(setting))
+
+    trial = Little([1.0] * 4, [0.2] * 4)
+    setting = searched(trial).setting
+    assert setting.period == found and WORTH_BOTH == 0.8
+
+
 class Still(Fake):
     """Holding whole answers loses next to nothing, up to every k-th."""
 
@@ -245,9 +276,8 @@ def test_every_holding_that_is_allowed_is_a_candidate(most):
     """From the cheapest on: where the frames that check do not bear out one, the next one is looked at."""
     trial = Still(most)
     found = searched(trial)
-    first, *others = found.candidates()
-    costs = [trial.cost(s) for s in others]
-    assert first == found.setting and costs == sorted(costs)
+    costs = [charged(s, trial.cost(s)) for s in found.candidates()]
+    assert found.candidates()[0] == found.setting and costs == sorted(costs)
     assert [s.period for s in found.candidates() if s.held] == list(range(most, 1, -1))
     assert any(s.period == 1 and 0 < s.thresholds[0] < 1 for s in found.candidates())
 

@@ -18,7 +18,7 @@ from rrm_onnx.calibrate.curve import Entry, curve
 from rrm_onnx.calibrate.metrics import Metric, make
 from rrm_onnx.calibrate.points import Setting
 from rrm_onnx.calibrate.record import SPEED, record
-from rrm_onnx.calibrate.search import GUARD, MARGINS, Found, Search
+from rrm_onnx.calibrate.search import GUARD, MARGINS, Found, Search, charged
 from rrm_onnx.calibrate.thresholds import Thresholds
 from rrm_onnx.calibrate.trial import Outcome, Trial, prepare
 from rrm_onnx.errors import CalibrationError, RrmError
@@ -189,10 +189,12 @@ class _Calibration:
         enough = GAIN * best[1].cost
         for setting in found.candidates():
             tightened = self._tightened(setting, found)
-            if tightened is not None and tightened[1].cost < min(enough, best[1].cost):
+            if tightened is None or tightened[1].cost >= enough:
+                continue
+            if charged(tightened[0], tightened[1].cost) < charged(best[0], best[1].cost):
                 best = tightened
-                if tightened[0] == setting:
-                    break
+            if tightened[0] == setting:
+                break
         return best
 
     def _tightened(self, setting: Setting, found: Found) -> tuple[Setting, Outcome] | None:

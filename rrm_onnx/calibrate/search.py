@@ -39,7 +39,8 @@ SURE = 7.0  # ... and this over their number is the square of the margin in betw
 TURNS = ((0.25, 4),)  # drift, period: slow changes pass in every fourth frame
 HOLDS = (2, 3, 4, 5)  # periods of whole answers that are held
 SPARSE = (2, 3)  # periods in which nothing passes but in the last frame, and there what is over the thresholds
-WORTH = 0.97  # of the cost without turns: less of a gain is none
+WORTH = 0.97  # of the cost without turns: less of a gain is none ...
+WORTH_BOTH = 0.8  # ... nor is this, where thresholds and age both lose: no guard sees the two together
 UP, DOWN = 1.5, 3.0  # what a factor is multiplied with that is allowed, and divided by that is not
 ENOUGH = 1.06  # two factors this close are one
 WEIGHTS = 64.0  # between a weight and the middle one
@@ -69,10 +70,10 @@ class Found:
         return len(self.log)
 
     def candidates(self) -> list[Setting]:
-        """The best setting and, from the cheapest on, the best ones with other turns: what is left where frames that
-        were not searched on do not bear it out."""
-        others = [setting for _, setting in sorted(self.best.values(), key=lambda found: found[0])]
-        return list(dict.fromkeys([self.setting, *others]))
+        """The best setting of each kind of turns, from the cheapest on: what is left where frames that were not
+        searched on do not bear one out."""
+        others = [s for _, s in sorted(self.best.values(), key=lambda found: charged(found[1], found[0]))]
+        return list(dict.fromkeys([self.setting, *others]))  # which may be the exact one
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,7 @@ class Search:
         found, turns = self.found, (setting.drift, setting.period)
         if turns not in found.best or outcome.cost < found.best[turns][0]:
             found.best[turns] = (outcome.cost, setting)
-        worth = WORTH if setting.period > found.setting.period else 1.0
-        if outcome.cost < worth * found.outcome.cost:
+        if charged(setting, outcome.cost) < charged(found.setting, found.outcome.cost):
             found.setting, found.outcome = setting, outcome
 
     def _allows(self, setting: Setting, tried: Tried) -> bool:
@@ -223,6 +223,13 @@ class Search:
             self.report("turns", k, len(tries), self.found)
             attempt()
         self.report("turns", len(tries), len(tries), self.found)
+
+
+def charged(setting: Setting, cost: float) -> float:
+    """What a cost counts in a choice between settings: turns have to be worth it."""
+    if setting.period == 1:
+        return cost
+    return cost / (WORTH_BOTH if setting.sparse and not setting.held else WORTH)
 
 
 def grouped(entries: Sequence[bool]) -> npt.NDArray[np.int64]:
