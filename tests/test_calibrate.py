@@ -15,6 +15,7 @@ import rrm_onnx
 from rrm_onnx import video, yardstick
 from rrm_onnx.calibrate import CalibrationStopped, Thresholds, calibrate
 from rrm_onnx.calibrate.trial import LEARNT, CostModel
+from rrm_onnx.cli.calibrate import STAGES
 from rrm_onnx.common import source_hash
 from rrm_onnx.errors import CalibrationError, ClipError, MetricError, ThresholdsError
 
@@ -214,7 +215,7 @@ def test_progress():
     steps = []
     found = calibrated(progress=steps.append)
     stages = list(dict.fromkeys(s.stage for s in steps))
-    assert stages == ["recording", "learning", "weights", "turns", "checking", "comparing"]
+    assert stages == ["recording", "learning", "weights", "turns", "checking", "comparing"] == list(STAGES)
     assert [s.done for s in steps if s.stage == "recording"] == list(range(1, 25))
     before = ("recording", "learning")
     assert all(s.best is None for s in steps if s.stage in before)
