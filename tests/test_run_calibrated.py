@@ -12,6 +12,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "bench"))
 
 import run_calibrated
 
+from rrm_onnx.errors import RrmError
+
 
 def test_a_clip_forth_and_back():
     assert list(run_calibrated.forth_and_back("abcd", 10)) == list("abcdcbabcd")
@@ -55,3 +57,18 @@ def test_kept_thresholds_are_measured_without_a_search(corpus, tmp_path, monkeyp
     long = again["long"]
     assert long["frames"] == 40 and long["ratio"] == pytest.approx(long["converted"] / long["dense"])
     assert f"{long['ratio']:.2f} |" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_pair_that_cannot_be_calibrated_does_not_end_the_others(corpus, tmp_path, monkeypatch, capsys, library):
+    seen = []
+
+    def measured(pair, _given):
+        seen.append(pair.name)
+        raise RrmError("there is nothing to calibrate", "run the original")
+
+    monkeypatch.setattr(run_calibrated, "measure", measured)
+    monkeypatch.setattr(sys, "argv", ["run_calibrated.py", "squats", "signing-pose", "--corpus", str(corpus)])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert run_calibrated.main() == 1 and seen == ["squats", "signing-pose"]
+    err = capsys.readouterr().err
+    assert "error: squats: there is nothing to calibrate\n\nhint: run the original\n" in err

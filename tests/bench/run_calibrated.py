@@ -31,6 +31,7 @@ from rrm_onnx import pipeline, yardstick
 from rrm_onnx.bench.interleave import Comparison
 from rrm_onnx.calibrate import calibrate
 from rrm_onnx.calibrate.points import Setting
+from rrm_onnx.errors import RrmError
 from rrm_onnx.types import Options
 
 COLUMNS = (
@@ -161,12 +162,19 @@ def main() -> int:
     where, rows = machine(given), []
     print(", ".join(f"{k} {v}" for k, v in where.items()))
     print("\n| " + " | ".join(name for name, _ in COLUMNS) + " |\n|" + "---|" * len(COLUMNS), flush=True)
+    failed = False
     for name in given.pair:
-        rows.append(measure(Pair(name, given.corpus, given.frames), given))
+        try:
+            rows.append(measure(Pair(name, given.corpus, given.frames), given))
+        except RrmError as error:  # the other pairs are measured all the same
+            failed = True
+            hint = f"\n\nhint: {error.hint}" if error.hint else ""
+            print(f"error: {name}: {error.message}{hint}", file=sys.stderr, flush=True)
+            continue
         print("| " + " | ".join(cell(template, rows[-1]) for _, template in COLUMNS) + " |", flush=True)
         if given.json:
             given.json.write_text(json.dumps({"machine": where, "rows": rows}, indent=2) + "\n")
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
