@@ -215,7 +215,7 @@ def test_progress():
     steps = []
     found = calibrated(progress=steps.append)
     stages = list(dict.fromkeys(s.stage for s in steps))
-    assert stages == ["recording", "learning", "weights", "turns", "checking", "comparing"] == list(STAGES)
+    assert stages == ["recording", "learning", "holding", "weights", "turns", "checking", "comparing"] == list(STAGES)
     assert [s.done for s in steps if s.stage == "recording"] == list(range(1, 25))
     before = ("recording", "learning")
     assert all(s.best is None for s in steps if s.stage in before)

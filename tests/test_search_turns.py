@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from searching import ALLOWED, TARGET, Fake, searched
@@ -98,6 +100,13 @@ class Still(Fake):
 def test_holding_answers_is_found_where_it_is_best(most, found):
     setting = searched(Still(most)).setting
     assert setting.period == found and setting.held == (found > 1) == (setting.thresholds[0] >= BEYOND)
+
+
+def test_holdings_are_known_when_time_ends_early(monkeypatch):
+    trial = Still(5)
+    monkeypatch.setattr(time, "monotonic", lambda: float(len(trial.runs)))
+    found = searched(trial, seconds=7)
+    assert not found.complete and (found.setting.held, found.setting.period) == (True, 5)
 
 
 @pytest.mark.parametrize(("share", "period"), [(0.9, 2), (0.98, 1)])

@@ -41,9 +41,9 @@ class CalibrationStopped(CalibrationError):
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a calibration is. stage: `recording`, `learning`, `weights`, `turns`, `checking` or `comparing`; done,
-    total: steps, total 0 where it is not known; best: what the best thresholds so far give, the exact ones at first;
-    None before."""
+    """How far a calibration is. stage: `recording`, `learning`, `holding`, `weights`, `turns`, `checking` or
+    `comparing`; done, total: steps, total 0 where it is not known; best: what the best thresholds so far give, the
+    exact ones at first; None before."""
 
     stage: str
     done: int

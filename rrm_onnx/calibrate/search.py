@@ -10,9 +10,9 @@ Footage in which a part of the scene stands still says nothing about what its ga
 are moved by some pixels, which changes everything in them, and the loss on these (`shaken`) counts for half and has its
 limit, too. Where the footage moves both losses are about equal; where it is still, smaller thresholds cost little.
 
-Then the thresholds' turns (`drift`, `period`) are tried on top: slow changes that pass now and then, whole answers that
-are held, and both together. What these lose grows with how fast things move; so they have to keep to the allowed loss
-on the same frames at a higher speed, too.
+Then the thresholds' turns (`drift`, `period`) are tried on top: slow changes that pass now and then, and thresholds
+that count in some frames only. Before all that, whole answers that are held. What these lose grows with how fast things
+move; so they have to keep to the allowed loss on the same frames at a higher speed, too.
 """
 
 from __future__ import annotations
@@ -116,6 +116,7 @@ class Search:
     def run(self) -> Found:
         """Raises what a trial raises; `found` is what was known until then."""
         try:
+            self._holds()
             self._weights()
             self._turns()
             self.found.complete = True
@@ -156,6 +157,14 @@ class Search:
         that the frames are few."""
         target = self.target_unfitted if setting.held else self.target
         return tried.outcome.bound <= target and max(tried.shaken, tried.fast) <= self.guard
+
+    def _holds(self) -> None:
+        """Whole answers that are held. These come first, for they take a few looks only: a slow network's time may be
+        over before the weights are found."""
+        for k, every in enumerate(HOLDS):
+            self.report("holding", k, len(HOLDS), self.found)
+            self._look(replace(self.trial.uniform(BEYOND), drift=0.0, period=every), guarded=False)
+        self.report("holding", len(HOLDS), len(HOLDS), self.found)
 
     def _weights(self) -> None:
         count = int(self.groups.max()) + 1
@@ -207,12 +216,9 @@ class Search:
         return low if low is not None else (factor, None)
 
     def _turns(self) -> None:
-        """Turns on top of the weights that were found, and whole answers that are held."""
-        plain = self.found.setting
+        """Turns on top of the weights that were found."""
+        _, plain = self.found.best.get((1.0, 1), (0.0, self.trial.uniform(0.0)))
         tries: list[Callable[[], object]] = []
-        for every in HOLDS:
-            held = replace(self.trial.uniform(BEYOND), drift=0.0, period=every)
-            tries.append(partial(self._look, held, guarded=False))
         if any(plain.thresholds):
             for drift, period in TURNS:
                 tries.append(partial(self._factor, replace(plain, drift=drift, period=period), 1.5))

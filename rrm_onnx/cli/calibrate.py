@@ -29,6 +29,7 @@ from rrm_onnx.errors import RrmError, RuntimeMissingError
 STAGES = {
     "recording": "running the original",
     "learning": "learning what nodes cost",
+    "holding": "holding answers",
     "weights": "searching thresholds",
     "turns": "trying turns",
     "checking": "checking",
