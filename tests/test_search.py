@@ -161,9 +161,8 @@ def test_reports():
     seen = []
     report: Callable[..., None] = lambda stage, done, total, found: seen.append((stage, done, total, found))  # noqa: E731
     Search(Fake([1.0] * 4, [0.2] * 4), ALLOWED, 1e6, report).run()
-    assert list(dict.fromkeys(s[0] for s in seen)) == ["holding", "weights", "turns"] and all(
-        0 <= s[1] <= s[2] for s in seen
-    )
+    assert list(dict.fromkeys(s[0] for s in seen)) == ["holding", "weights", "turns"]
+    assert all(0 <= s[1] <= s[2] for s in seen)
     assert seen[-1][1] == seen[-1][2] and isinstance(seen[-1][3], Found)
     for stage in ("holding", "weights", "turns"):
         done = [s[1] for s in seen if s[0] == stage]
