@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from small import cnn, noisy, pictures, write_clip
 import rrm_onnx
 from rrm_onnx import video, yardstick
 from rrm_onnx.calibrate import CalibrationStopped, Thresholds, calibrate
+from rrm_onnx.calibrate.trial import LEARNT, CostModel
+from rrm_onnx.cli.calibrate import STAGES
 from rrm_onnx.common import source_hash
 from rrm_onnx.errors import CalibrationError, ClipError, MetricError, ThresholdsError
 
@@ -94,6 +98,7 @@ def test_the_file(found, tmp_path):
     assert (facts["metric"], facts["is_error"], facts["budget"]) == ("l2", True, BUDGET)
     assert (facts["frames"], facts["searched_on"]) == (36, 24) and facts["stopped"] == ""
     assert facts["tried"] > 20 and facts["uniform"] > 0
+    assert facts["stale"]["speed"] == 2 and set(facts["stale"]["periods"]) <= {2, 3, 4, 5}
     assert {"loss", "cost_ms", "macs", "ms"} <= set(facts["check"]) & set(facts["fit"])
     assert {e["kind"] for e in facts["curve"]} == {"exact", "calibrated", "uniform", "hold", "motion gate"}
     by_file, by_dict = rrm_onnx.convert(MODEL, thresholds=path), rrm_onnx.convert(MODEL, thresholds=found.to_dict())
@@ -181,9 +186,10 @@ def test_an_interrupted_comparison_leaves_out_the_curve():
     assert found.curve == [] and not found.exact and found.facts["stopped"] == ""
 
 
-def test_an_interrupted_recording_has_nothing_to_give(temporary):  # noqa: F811
+@pytest.mark.parametrize("stage", ["recording", "learning"])
+def test_before_the_search_there_is_nothing_to_give(stage, temporary):  # noqa: F811
     with pytest.raises(KeyboardInterrupt):
-        calibrated(progress=Breaking("recording", KeyboardInterrupt(), by_metric=False).progress)
+        calibrated(progress=Breaking(stage, KeyboardInterrupt(), by_metric=False).progress)
     assert not list(temporary.iterdir())
 
 
@@ -192,14 +198,31 @@ def test_out_of_time():
     assert found.exact and found.facts["stopped"] == "out of time" and found.curve
 
 
+def test_learning_what_nodes_cost_takes_time_of_the_search(monkeypatch):
+    """All of it here."""
+    clock = SimpleNamespace(now=0.0)
+
+    def tick(_self, *_):
+        clock.now += 10.0
+
+    monkeypatch.setattr(CostModel, "learn", tick)
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    assert calibrated(minutes=(10.0 * len(LEARNT) + 1) / 60).facts["tried"] > 20
+    assert calibrated(minutes=(10.0 * len(LEARNT) - 1) / 60).facts["tried"] == 0
+
+
 def test_progress():
     steps = []
     found = calibrated(progress=steps.append)
     stages = list(dict.fromkeys(s.stage for s in steps))
-    assert stages == ["recording", "weights", "turns", "checking", "comparing"]
+    assert stages == ["recording", "learning", "holding", "weights", "turns", "checking", "comparing"] == list(STAGES)
     assert [s.done for s in steps if s.stage == "recording"] == list(range(1, 25))
-    assert all(s.best is None for s in steps if s.stage == "recording")
-    assert all(0 <= s.done <= s.total and s.best.cost > 0 for s in steps if s.stage != "recording")
+    before = ("recording", "learning")
+    assert all(s.best is None for s in steps if s.stage in before)
+    assert all(0 <= s.done <= s.total for s in steps if s.stage != "recording")
+    assert all(s.best.cost > 0 for s in steps if s.stage not in before)
+    learning = [s for s in steps if s.stage == "learning"]
+    assert [s.done for s in learning] == list(range(learning[0].total + 1))
     assert steps[-1].best.loss == found.facts["check"]["loss"]
 
 

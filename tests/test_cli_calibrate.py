@@ -9,6 +9,7 @@ import pathlib
 import re
 import shlex
 import sys
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -18,6 +19,7 @@ from small import cnn, pictures, write_clip
 
 import rrm_onnx
 from rrm_onnx.calibrate import run
+from rrm_onnx.calibrate.curve import Entry
 from rrm_onnx.cli import calibrate as command
 from rrm_onnx.cli import main
 
@@ -162,6 +164,17 @@ def test_warnings_of_the_clip_are_shown(folder, capsys, monkeypatch):
     assert "warning: long.mkv" in err and "too short" in err
 
 
+def test_a_holding_that_only_a_higher_speed_speaks_against_is_marked():
+    """Its loss in the table looks as if it were allowed."""
+    found = SimpleNamespace(exact=False, facts={"stale": {"speed": 2, "periods": [3, 4]}})
+    remark = lambda kind, value: command.remark(found, Entry(kind, value, 0.01, 1.0, 0.5))  # noqa: E731
+    assert remark("hold", 2) == remark("calibrated", 2.0) == remark("uniform", 3) == remark("exact", 0.0) == ""
+    assert remark("hold", 3) == remark("hold", 4) == "too much is lost at 2 times the speed"
+    assert remark("calibrated", 1.0) == "chosen"
+    found.exact = True
+    assert remark("calibrated", 1.0) == "" and remark("exact", 0.0) == "chosen"
+
+
 # --- broken off -------------------------------------------------------------------------------------------------------
 
 
@@ -211,8 +224,9 @@ def test_a_check_that_breaks_off_keeps_the_thresholds(folder, capsys, monkeypatc
     assert any(n["threshold"] for n in json.loads((folder / "model.thresholds.json").read_text())["nodes"].values())
 
 
-def test_an_interrupted_recording_leaves_nothing(folder, capsys, monkeypatch):
-    stopping(monkeypatch, "recording", KeyboardInterrupt())
+@pytest.mark.parametrize("stage", ["recording", "learning"])
+def test_interrupted_before_the_search_it_leaves_nothing(folder, capsys, monkeypatch, stage):
+    stopping(monkeypatch, stage, KeyboardInterrupt())
     assert main(L2) == 130
     assert capsys.readouterr().err.strip() == "interrupted" and files(folder) == BEFORE
 

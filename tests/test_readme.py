@@ -97,7 +97,8 @@ def test_extras_and_options_and_links_exist(path, capsys):
     for command in ("convert", "calibrate", "verify", "bench", "inspect", "doctor", "demo"):
         assert main([command, "--help"]) == 0
         help_texts += capsys.readouterr().out
-    scripts = [ROOT / "tests" / "bench" / "run_pairs.py", ROOT / "tests" / "soak.py"]
+    bench = ROOT / "tests" / "bench"
+    scripts = [bench / "run_pairs.py", bench / "run_calibrated.py", ROOT / "tests" / "soak.py"]
     ours = "".join(script.read_text(encoding="utf-8") for script in scripts)
     for option in re.findall(r"(?<![\w-])--[a-z][\w-]+", text):
         assert option in help_texts or f'"{option}"' in ours, f"no such option: {option}"

@@ -6,66 +6,28 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from searching import ALLOWED, TARGET, Fake, searched
 
-from rrm_onnx.calibrate.points import Point, Setting
-from rrm_onnx.calibrate.record import Stretch
-from rrm_onnx.calibrate.search import BEYOND, GROUPS, GUARD, WEIGHTS, WORTH, Found, Search, gain, grouped, margin, moved
+from rrm_onnx.calibrate.points import Setting
+from rrm_onnx.calibrate.search import (
+    GROUPS,
+    GUARD,
+    WEIGHTS,
+    WORTH,
+    Found,
+    Search,
+    gain,
+    grouped,
+    margin,
+    moved,
+)
 from rrm_onnx.calibrate.trial import Outcome
 from rrm_onnx.errors import CalibrationError
-
-ALLOWED = 0.05
-FRAMES = 400
-TARGET = ALLOWED * (1 - margin(FRAMES))
-NONE = 1e-4  # what a threshold of 0 still holds back
-
-
-class Fake:
-    """A gate with threshold t costs `costs / t` and loses `losses * t`. Then thresholds in proportion to
-    sqrt(costs / losses) are best. The first gate is the one behind the picture."""
-
-    def __init__(self, costs, losses, noise: float = 0.0) -> None:
-        self.costs, self.losses, self.noise = np.asarray(costs, float), np.asarray(losses, float), noise
-        self.points = [Point(f"gate {k}", f"gate {k}", entry=k == 0) for k in range(len(costs))]
-        self.recording = SimpleNamespace(fit=[Stretch(0, FRAMES)], shaken=[])
-        self.runs: list[tuple[Setting, Outcome]] = []
-
-    def uniform(self, threshold: float) -> Setting:
-        return Setting((threshold,) * len(self.points))
-
-    def cost(self, setting: Setting) -> float:
-        return float((self.costs / (np.array(setting.thresholds) + NONE)).sum())
-
-    def loss(self, setting: Setting) -> float:
-        return float((self.losses * np.array(setting.thresholds)).sum())
-
-    def shaken(self, setting: Setting) -> float:
-        return self.loss(setting)
-
-    def run(self, setting: Setting, stretches) -> Outcome:
-        if stretches is self.recording.shaken:
-            return Outcome(self.shaken(setting), 0.0, 0.0, 0.0, 0.0)
-        assert stretches is self.recording.fit and all(np.isfinite(setting.thresholds))
-        loss, cost = self.loss(setting), self.cost(setting)
-        wobble = 1 + self.noise * math.sin(1e3 * loss)
-        self.runs.append((setting, Outcome(loss * wobble, loss * (1 + self.noise), cost, cost, 0)))
-        return self.runs[-1][1]
-
-    def best_cost(self) -> float:
-        return float(np.sqrt(self.costs * self.losses).sum() ** 2 / TARGET)
-
-    def uniform_cost(self) -> float:
-        return float(self.costs.sum() * self.losses.sum() / TARGET)
-
-
-def searched(trial: Fake, *, shaken: bool = False, seconds: float = 1e6) -> Found:
-    trial.recording.shaken = [Stretch(FRAMES, FRAMES + 12)] if shaken else []
-    return Search(trial, ALLOWED, seconds).run()
 
 
 def spread_out(count: int, seed: int, by: float = 30.0) -> np.ndarray:
@@ -143,81 +105,6 @@ def test_sensitivity_is_what_doubling_adds(by):
     assert any(found.sensitivity == pytest.approx(doubled) for doubled in added)
 
 
-# --- turns ----------------------------------------------------------------------------------------------------------
-
-
-class Cheap(Fake):
-    """What changes slowly is caught up with in every fourth frame: half of the loss for the same cost."""
-
-    def __init__(self, best: tuple[float, int]) -> None:
-        super().__init__([1.0] * 4, [0.2] * 4)
-        self.best = best
-
-    def loss(self, setting: Setting) -> float:
-        return super().loss(setting) * (0.5 if (setting.drift, setting.period) == self.best else 1.0)
-
-
-@pytest.mark.parametrize("best", [(0.25, 4)])
-def test_turns_are_found_where_they_are_best(best):
-    trial = Cheap(best)
-    found = searched(trial)
-    assert (found.setting.drift, found.setting.period) == best
-    assert found.outcome.bound <= TARGET and found.outcome.cost < 0.8 * trial.uniform_cost()
-
-
-def test_no_turns_where_they_lose():
-    found = searched(Cheap((0.5, 1000)))
-    assert (found.setting.drift, found.setting.period) == (1.0, 1)
-
-
-class Sparse(Fake):
-    """In frames between, nothing passes: less cost, and a little more loss."""
-
-    def seen(self, setting: Setting) -> Setting:
-        return setting.scaled(setting.drift) if setting.drift == 1 / BEYOND else setting
-
-    def cost(self, setting: Setting) -> float:
-        return super().cost(self.seen(setting)) / (setting.period if setting.drift == 1 / BEYOND else 1)
-
-    def loss(self, setting: Setting) -> float:
-        return super().loss(self.seen(setting)) * (1 + 0.1 * setting.period * (setting.drift == 1 / BEYOND))
-
-
-def test_both_together_are_found_where_they_are_best():
-    trial = Sparse([1.0] * 4, [0.2] * 4)
-    for shaken in (False, True):
-        found = searched(trial, shaken=shaken)
-        assert (found.setting.drift, found.setting.period) == (1 / BEYOND, 3)
-        assert found.outcome.bound <= TARGET and found.outcome.cost < 0.5 * trial.uniform_cost()
-        largest = max(found.setting.thresholds) * found.setting.drift
-        assert largest <= 1.01 * max(max(s.thresholds) for s, _ in trial.runs if s.drift == 1)
-
-
-class Still(Fake):
-    """Holding whole answers loses next to nothing, up to every k-th."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__([1.0] * 4, [0.2] * 4)
-        self.most = most
-
-    def holds(self, setting: Setting) -> bool:
-        return setting.drift == 0 and setting.period > 1 and min(setting.thresholds) >= BEYOND
-
-    def loss(self, setting: Setting) -> float:
-        if self.holds(setting):
-            return 0.001 if setting.period <= self.most else 1.0
-        return super().loss(setting)
-
-    def cost(self, setting: Setting) -> float:
-        return 0.1 / setting.period if self.holds(setting) else super().cost(setting)
-
-
-@pytest.mark.parametrize(("most", "found"), [(1, 1), (2, 2), (3, 3), (4, 3), (9, 5)])
-def test_holding_answers_is_found_where_it_is_best(most, found):
-    setting = searched(Still(most)).setting
-    assert setting.period == found and (setting.thresholds[0] >= BEYOND) == (found > 1)
-
-
 # --- parts of the scene that stand still ---------------------------------------------------------------------------
 
 
@@ -274,9 +161,10 @@ def test_reports():
     seen = []
     report: Callable[..., None] = lambda stage, done, total, found: seen.append((stage, done, total, found))  # noqa: E731
     Search(Fake([1.0] * 4, [0.2] * 4), ALLOWED, 1e6, report).run()
-    assert {s[0] for s in seen} == {"weights", "turns"} and all(0 <= s[1] <= s[2] for s in seen)
+    assert list(dict.fromkeys(s[0] for s in seen)) == ["holding", "weights", "turns"]
+    assert all(0 <= s[1] <= s[2] for s in seen)
     assert seen[-1][1] == seen[-1][2] and isinstance(seen[-1][3], Found)
-    for stage in ("weights", "turns"):
+    for stage in ("holding", "weights", "turns"):
         done = [s[1] for s in seen if s[0] == stage]
         assert done == sorted(done)
 

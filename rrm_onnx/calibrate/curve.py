@@ -15,7 +15,7 @@ from rrm_onnx.calibrate.trial import Trial, sensible
 
 FACTORS = (0.25, 0.5, 0.7, 1.0, 1.4, 2.0, 4.0)  # on the thresholds that were found
 UNIFORM = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
-HELD = (2, 3, 5)
+HELD = (2, 3, 4, 5)
 MOVED = (0.25, 0.5, 0.75, 0.9)  # shares of the frames that a motion gate passes over
 
 

@@ -42,6 +42,11 @@ class Setting:
         """Whether anything passes in every `period`-th frame only."""
         return self.period > 1 and self.drift <= 1 / BEYOND
 
+    @property
+    def held(self) -> bool:
+        """Whether whole answers are held, and every `period`-th is exact."""
+        return self.period > 1 and self.drift == 0
+
     def scaled(self, factor: float) -> Setting:
         return replace(self, thresholds=tuple(factor * t for t in self.thresholds))
 

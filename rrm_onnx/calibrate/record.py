@@ -6,7 +6,7 @@ import pathlib
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 import numpy as np
@@ -19,17 +19,28 @@ from rrm_onnx.yardstick import Array
 FEWEST = 12  # frames of a clip: less than that says nothing about what is not seen
 SHAKEN, SHIFTS, FARTHEST = 4, 3, 3  # frames that are moved, how often each, by how many pixels at most
 FIT = 2 / 3  # of a clip's frames; what is behind them checks
+SPEED = 2  # times the clip's: at it, too, what passes in some frames only has to keep to the allowed loss
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Frames [first, end) that follow one another in one clip."""
+    """Every `step`-th of the frames [first, end) that follow one another in one clip."""
 
     first: int
     end: int
+    step: int = 1
 
     def __len__(self) -> int:
-        return self.end - self.first
+        return len(self.frames)
+
+    @property
+    def frames(self) -> range:
+        return range(self.first, self.end, self.step)
+
+    @property
+    def fast(self) -> Stretch:
+        """At SPEED times the clip's: between two frames more moves, and an answer that is held is older."""
+        return replace(self, step=SPEED)
 
 
 class Recording:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import numbers
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,8 @@ from rrm_onnx import video, yardstick
 from rrm_onnx.calibrate.curve import Entry, curve
 from rrm_onnx.calibrate.metrics import Metric, make
 from rrm_onnx.calibrate.points import Setting
-from rrm_onnx.calibrate.record import record
-from rrm_onnx.calibrate.search import GUARD, Found, Search, margin
+from rrm_onnx.calibrate.record import SPEED, record
+from rrm_onnx.calibrate.search import GUARD, MARGINS, Found, Search, charged
 from rrm_onnx.calibrate.thresholds import Thresholds
 from rrm_onnx.calibrate.trial import Outcome, Trial, prepare
 from rrm_onnx.errors import CalibrationError, RrmError
@@ -40,8 +41,9 @@ class CalibrationStopped(CalibrationError):
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a calibration is. stage: `recording`, `weights`, `turns`, `checking` or `comparing`; done, total: steps,
-    total 0 where it is not known; best: what the best thresholds so far give, the exact ones at first; None before."""
+    """How far a calibration is. stage: `recording`, `learning`, `holding`, `weights`, `turns`, `checking` or
+    `comparing`; done, total: steps, total 0 where it is not known; best: what the best thresholds so far give, the
+    exact ones at first; None before."""
 
     stage: str
     done: int
@@ -96,7 +98,8 @@ def calibrate(
         stretch follow one another in time. Two thirds of each are searched on, the rest checks.
     metric: what a loss is, see `rrm_onnx.calibrate.metrics`; the original's answer on the same frame is the truth.
     budget: for `l2` the largest mean relative error, for all others the least mean agreement.
-    reading: how clips are read. threads: of each session. minutes: the search ends then, with what it has.
+    reading: how clips are read. threads: of each session. minutes: the search ends then, with what it has; they begin
+        when the original has run on all frames, so that learning what the nodes cost counts.
     input_shapes, skip: as `convert` takes them; to be given to it again.
     progress: called often; KeyboardInterrupt (Ctrl-C) ends the search with what it has.
     warn: called with each sentence that the reader of the results has to know.
@@ -111,10 +114,12 @@ def calibrate(
     yardstick.settle_denormals()
     judge = Budget(measure, budget, metric if isinstance(metric, str) else measure.kind)
     clips, names = _clips(frames, original, reading or video.ClipOptions(), warn)
-    step = lambda done: progress(Progress("recording", done, 0))  # noqa: E731
-    with record(original, clips, judge.metric.check, threads=threads, step=step) as recording:
-        trial = Trial(prepared, recording, judge.loss, threads=threads)
-        return _Calibration(trial, judge, progress, names, warn).run(60 * minutes)
+    recorded = lambda done: progress(Progress("recording", done, 0))  # noqa: E731
+    learnt = lambda done, total: progress(Progress("learning", done, total))  # noqa: E731
+    with record(original, clips, judge.metric.check, threads=threads, step=recorded) as recording:
+        until = time.monotonic() + 60 * minutes
+        trial = Trial(prepared, recording, judge.loss, threads=threads, until=until, step=learnt)
+        return _Calibration(trial, judge, progress, names, warn).run(until)
 
 
 class _Calibration:
@@ -131,8 +136,8 @@ class _Calibration:
         self.trial, self.judge, self.progress, self.clips, self.warn = trial, judge, progress, clips, warn
         self.stopped = ""
 
-    def run(self, seconds: float) -> Thresholds:
-        search = Search(self.trial, self.judge.allowed, seconds, self._report)
+    def run(self, until: float) -> Thresholds:
+        search = Search(self.trial, self.judge.allowed, until - time.monotonic(), self._report)
         found = search.found
         try:
             found = search.run()
@@ -176,36 +181,49 @@ class _Calibration:
             return []
 
     def _checked(self, found: Found) -> tuple[Setting, Outcome]:
-        """The best setting, or the best without turns, that keeps to the budget on frames not searched on as well; the
-        exact one where none does with a gain."""
-        check = self.trial.recording.check
-        exact = self.trial.run(self.trial.uniform(0.0), check)
-        for setting in dict.fromkeys((found.setting, found.plain or found.setting)):
+        """What of the search's candidates costs least when it keeps to the budget on frames not searched on as well;
+        the exact setting where none does with a gain. One that keeps to it as it is ends this: the next ones cost
+        more."""
+        exact = self.trial.uniform(0.0)
+        best = (exact, self.trial.run(exact, self.trial.recording.check))
+        enough = GAIN * best[1].cost
+        for setting in found.candidates():
             tightened = self._tightened(setting, found)
-            if tightened is not None and tightened[1].cost < GAIN * exact.cost:
-                return tightened
-        return self.trial.uniform(0.0), exact
+            if tightened is None or tightened[1].cost >= enough:
+                continue
+            if charged(tightened[0], tightened[1].cost) < charged(best[0], best[1].cost):
+                best = tightened
+            if tightened[0] == setting:
+                break
+        return best
 
     def _tightened(self, setting: Setting, found: Found) -> tuple[Setting, Outcome] | None:
-        """The setting, its thresholds made smaller until it keeps to the budget where it was not searched on."""
+        """The setting, its thresholds made smaller until it keeps to the budget, for certain, where it was not searched
+        on."""
         recording = self.trial.recording
-        kept = self.judge.allowed * (1 - margin(recording.footage))
+        kept = self.judge.allowed * (1 - MARGINS[0])
         for k in range(TIMES):
             self.progress(Progress("checking", k, TIMES, found.outcome))
             if not any(setting.thresholds):
                 return None
             outcome = self.trial.run(setting, recording.check)
-            if outcome.loss <= kept and self._shaken(setting) <= GUARD * self.judge.allowed:
+            if outcome.bound <= kept and self._guarded(setting):
                 return setting, outcome
-            if setting.sparse and setting.drift == 0:  # whole answers: smaller thresholds would be the same
+            if setting.held:  # smaller thresholds would be the same
+                if outcome.bound <= kept:
+                    found.stale.add(setting.period)
                 return None
             setting = setting.scaled(TIGHTER)
         return None
 
-    def _shaken(self, setting: Setting) -> float:
-        """Mean loss on shaken frames that were not searched on; 0 where between two frames nothing is to pass."""
-        shaken = self.trial.recording.shaken_check
-        return self.trial.run(setting, shaken).loss if shaken and not setting.sparse else 0.0
+    def _guarded(self, setting: Setting) -> bool:
+        """Whether the setting keeps to the allowed loss on shaken frames that were not searched on, but where between
+        two frames nothing is to pass, and at a higher speed, there for certain."""
+        run, most = self.trial.run, GUARD * self.judge.allowed
+        shaken, fast = self.trial.recording.shaken_check, [s.fast for s in self.trial.recording.check]
+        if shaken and not setting.sparse and run(setting, shaken).loss > most:
+            return False
+        return setting.period == 1 or run(setting, fast).bound <= most
 
     def _thresholds(self, found: Found, setting: Setting, facts: Mapping[str, Any]) -> Thresholds:
         recording = self.trial.recording
@@ -222,6 +240,7 @@ class _Calibration:
             "original_ms": recording.dense_ms,
             "uniform": found.uniform.thresholds[0] if found.uniform else None,
             "fit": found.outcome.to_dict(),
+            "stale": {"speed": SPEED, "periods": sorted(found.stale)},
             **facts,
         }
         return Thresholds(

@@ -10,17 +10,17 @@ Footage in which a part of the scene stands still says nothing about what its ga
 are moved by some pixels, which changes everything in them, and the loss on these (`shaken`) counts for half and has its
 limit, too. Where the footage moves both losses are about equal; where it is still, smaller thresholds cost little.
 
-Then the thresholds' turns (`drift`, `period`) are tried on top: slow changes that pass now and then, whole answers that
-are held, and both together.
+Then the thresholds' turns (`drift`, `period`) are tried on top: slow changes that pass now and then, and thresholds
+that count in some frames only. Before all that, whole answers that are held. What these lose grows with how fast things
+move; so they have to keep to the allowed loss on the same frames at a higher speed, too.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -33,13 +33,14 @@ FIRST = 0.02  # threshold that the search starts with
 GROUPS = 16
 ROUNDS = 4
 STEP = 2.0
-GUARD = 1.0  # times the allowed loss: what the shaken frames may lose
-MARGINS = (0.25, 0.6)  # of the allowed loss, kept for footage that was not seen: with many frames, with few
-SURE = 7.0  # over the number of frames and squared: the margin in between
+GUARD = 1.0  # times the allowed loss: what the shaken frames may lose, and what turns may at a higher speed
+MARGINS = (0.25, 0.6)  # of the allowed loss, kept for footage that was not seen: with many frames, with few ...
+SURE = 7.0  # ... and this over their number is the square of the margin in between
 TURNS = ((0.25, 4),)  # drift, period: slow changes pass in every fourth frame
-HOLDS = (2, 3, 5)  # periods of whole answers that are held
+HOLDS = (2, 3, 4, 5)  # periods of whole answers that are held
 SPARSE = (2, 3)  # periods in which nothing passes but in the last frame, and there what is over the thresholds
-WORTH = 0.97  # of the cost without turns: less of a gain is none
+WORTH = 0.97  # of the cost without turns: less of a gain is none ...
+WORTH_BOTH = 0.8  # ... nor is this, where thresholds and age both lose: no guard sees the two together
 UP, DOWN = 1.5, 3.0  # what a factor is multiplied with that is allowed, and divided by that is not
 ENOUGH = 1.06  # two factors this close are one
 WEIGHTS = 64.0  # between a weight and the middle one
@@ -51,13 +52,15 @@ Report = Callable[[str, int, int, "Found"], None]
 class Found:
     """What the search knows so far. setting: the best that keeps to the allowed loss, exact at first; sensitivity: by
     point, what doubling its group's thresholds added to the loss; uniform: about the largest threshold that
-    keeps to it at all gates; plain: the best without turns."""
+    keeps to it at all gates; best: of each kind of turns, (drift, period), the best and its cost; stale: periods of
+    whole answers that are not held only because at a higher speed they would lose too much."""
 
     setting: Setting
     outcome: Outcome
     sensitivity: Floats
     uniform: Setting | None = None
-    plain: Setting | None = None
+    best: dict[tuple[float, int], tuple[float, Setting]] = field(default_factory=dict)
+    stale: set[int] = field(default_factory=set)
     complete: bool = False
     log: list[dict[str, float]] = field(default_factory=list)
 
@@ -66,13 +69,21 @@ class Found:
         """How many settings."""
         return len(self.log)
 
+    def candidates(self) -> list[Setting]:
+        """The best setting of each kind of turns, from the cheapest on: what is left where frames that were not
+        searched on do not bear one out."""
+        others = [s for _, s in sorted(self.best.values(), key=lambda found: charged(found[1], found[0]))]
+        return list(dict.fromkeys([self.setting, *others]))  # which may be the exact one
+
 
 @dataclass(frozen=True)
 class Tried:
-    """What a setting gave on the frames to search on, and its mean loss on the shaken ones, 0 where not tried."""
+    """What a setting gave on the frames to search on, and its mean losses on the shaken ones and at a higher speed, 0
+    where not tried."""
 
     outcome: Outcome
     shaken: float
+    fast: float = 0.0
 
     @property
     def lost(self) -> float:
@@ -96,6 +107,7 @@ class Search:
         self.until = time.monotonic() + seconds
         self.guard = GUARD * allowed
         self.target = allowed * (1 - margin(sum(len(s) for s in trial.recording.fit)))
+        self.target_unfitted = allowed * (1 - MARGINS[0])
         exact = trial.uniform(0.0)
         outcome = trial.run(exact, trial.recording.fit)
         self.found = Found(exact, outcome, np.zeros(len(trial.points)))
@@ -104,6 +116,7 @@ class Search:
     def run(self) -> Found:
         """Raises what a trial raises; `found` is what was known until then."""
         try:
+            self._holds()
             self._weights()
             self._turns()
             self.found.complete = True
@@ -121,14 +134,37 @@ class Search:
         if guarded and recording.shaken:
             shaken = self.trial.run(setting, recording.shaken).loss
         tried = Tried(outcome, shaken)
-        self.found.log.append({"drift": setting.drift, "period": setting.period, **outcome.to_dict(), "shaken": shaken})
-        worth = WORTH if setting.period > self.found.setting.period else 1.0
-        if self._allows(tried) and outcome.cost < worth * self.found.outcome.cost:
-            self.found.setting, self.found.outcome = setting, outcome
+        if setting.period > 1 and self._allows(setting, tried):
+            tried = replace(tried, fast=self.trial.run(setting, [s.fast for s in recording.fit]).loss)
+            if setting.held and not self._allows(setting, tried):
+                self.found.stale.add(setting.period)
+        turns = {"drift": setting.drift, "period": setting.period}
+        self.found.log.append({**turns, **outcome.to_dict(), "shaken": shaken, "fast": tried.fast})
+        if self._allows(setting, tried):
+            self._keep(setting, outcome)
         return tried
 
-    def _allows(self, tried: Tried) -> bool:
-        return tried.outcome.bound <= self.target and tried.shaken <= self.guard
+    def _keep(self, setting: Setting, outcome: Outcome) -> None:
+        """One that is allowed, if it is better than what is known."""
+        found, turns = self.found, (setting.drift, setting.period)
+        if turns not in found.best or outcome.cost < found.best[turns][0]:
+            found.best[turns] = (outcome.cost, setting)
+        if charged(setting, outcome.cost) < charged(found.setting, found.outcome.cost):
+            found.setting, found.outcome = setting, outcome
+
+    def _allows(self, setting: Setting, tried: Tried) -> bool:
+        """Whole answers that are held are not fitted to the frames, as thresholds are: there the bound is enough to say
+        that the frames are few."""
+        target = self.target_unfitted if setting.held else self.target
+        return tried.outcome.bound <= target and max(tried.shaken, tried.fast) <= self.guard
+
+    def _holds(self) -> None:
+        """Whole answers that are held. These come first, for they take a few looks only: a slow network's time may be
+        over before the weights are found."""
+        for k, every in enumerate(HOLDS):
+            self.report("holding", k, len(HOLDS), self.found)
+            self._look(replace(self.trial.uniform(BEYOND), drift=0.0, period=every), guarded=False)
+        self.report("holding", len(HOLDS), len(HOLDS), self.found)
 
     def _weights(self) -> None:
         count = int(self.groups.max()) + 1
@@ -167,7 +203,7 @@ class Search:
         factor = start
         for _ in range(7):
             tried = self._look(shape.scaled(factor), guarded)
-            if self._allows(tried):
+            if self._allows(shape, tried):
                 low = (factor, tried)
                 if not guarded and factor >= 1:
                     break
@@ -180,22 +216,26 @@ class Search:
         return low if low is not None else (factor, None)
 
     def _turns(self) -> None:
-        """Turns on top of the weights that were found, and whole answers that are held."""
-        plain = self.found.plain = self.found.setting
+        """Turns on top of the weights that were found."""
+        _, plain = self.found.best.get((1.0, 1), (0.0, self.trial.uniform(0.0)))
         tries: list[Callable[[], object]] = []
-        for every in HOLDS:
-            held = dataclasses.replace(self.trial.uniform(BEYOND), drift=0.0, period=every)
-            tries.append(partial(self._look, held, guarded=False))
         if any(plain.thresholds):
             for drift, period in TURNS:
-                tries.append(partial(self._factor, dataclasses.replace(plain, drift=drift, period=period), 1.5))
+                tries.append(partial(self._factor, replace(plain, drift=drift, period=period), 1.5))
             for every in SPARSE:
-                sparse = dataclasses.replace(plain.scaled(BEYOND), drift=1 / BEYOND, period=every)
+                sparse = replace(plain.scaled(BEYOND), drift=1 / BEYOND, period=every)
                 tries.append(partial(self._factor, sparse, 1.0, guarded=False))
         for k, attempt in enumerate(tries):
             self.report("turns", k, len(tries), self.found)
             attempt()
         self.report("turns", len(tries), len(tries), self.found)
+
+
+def charged(setting: Setting, cost: float) -> float:
+    """What a cost counts in a choice between settings: turns have to be worth it."""
+    if setting.period == 1:
+        return cost
+    return cost / (WORTH_BOTH if setting.sparse and not setting.held else WORTH)
 
 
 def grouped(entries: Sequence[bool]) -> npt.NDArray[np.int64]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from rrm_onnx.types import Options
 ERRORS = 2.0  # standard errors in the bound of a loss
 BLOCKS = 8  # parts of the frames, whose means tell how sure the mean of all is
 LEARNT = (0.0, 0.01, 0.04, 0.15, BEYOND)  # thresholds that the model of costs learns from: everything to nothing ...
-REPEATS, LEARNT_FRAMES = 3, 16  # ... so often each, over so many frames
+REPEATS, LEARNT_FRAMES = 3, 16  # ... so often each where there is time, over so many frames
 SLOW = 100.0  # ms a frame of the original, from which on one repeat has to do: a disturbance is short beside it
 START = 0.02  # thresholds of the model that is calibrated: above 0, so that kernels for tolerances stand ready
 SENSELESS = 1e6  # a loss above it is the division by an answer that is zero
@@ -103,9 +103,18 @@ class Trial:
     """A converted model on a recording, tried with one setting after the other."""
 
     def __init__(
-        self, prepared: tuple[pipeline.Planned, pipeline.Converted], recording: Recording, loss: Any, *, threads: int
+        self,
+        prepared: tuple[pipeline.Planned, pipeline.Converted],
+        recording: Recording,
+        loss: Any,
+        *,
+        threads: int,
+        until: float = math.inf,
+        step: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        """prepared: what `prepare` gives. loss: (truth, got) -> float of one frame, 0 = the same answer."""
+        """prepared: what `prepare` gives. loss: (truth, got) -> float of one frame, 0 = the same answer. until: by
+        time.monotonic, costs are learnt once only from then on. step: called with how many of the runs that costs are
+        learnt from are done, and of how many."""
         planned, converted = prepared
         self.digest, self.recording, self.loss = planned.digest, recording, loss
         self.points: list[Point] = points_of(planned, converted)
@@ -114,7 +123,7 @@ class Trial:
         self.costs = CostModel()
         self.scales = [0.0] * len(self.points)
         self.scales = self._measure_scales()
-        self._learn_costs()
+        self._learn_costs(until, step)
 
     def _measure_scales(self) -> list[float]:
         """The root of the mean square of each gate's tensor over a frame of each third of the stretches."""
@@ -127,12 +136,16 @@ class Trial:
                 found.append(measured_scales(self.session, self.points))
         return [figure(s) for s in np.sqrt(np.mean(np.square(found), axis=0))]
 
-    def _learn_costs(self) -> None:
+    def _learn_costs(self, until: float, step: Callable[[int, int], None]) -> None:
+        """Everything once, for a line has to be known for each node; then again, as long as there is time."""
         short = [liveliest(self.recording)]
-        repeats = REPEATS if self.recording.dense_ms < SLOW else 1
-        for threshold in LEARNT:
-            for _ in range(repeats):
-                self._run(self.uniform(threshold), short, learn=True)
+        runs = LEARNT * (REPEATS if self.recording.dense_ms < SLOW else 1)
+        for k, threshold in enumerate(runs):
+            step(k, len(runs))
+            if k >= len(LEARNT) and time.monotonic() > until:
+                return
+            self._run(self.uniform(threshold), short, learn=True)
+        step(len(runs), len(runs))
 
     def uniform(self, threshold: float) -> Setting:
         return Setting((threshold,) * len(self.points))
@@ -147,8 +160,8 @@ class Trial:
         total: list[dict[str, Any]] = []
         for stretch in stretches:
             self.session.reset()
-            for t in range(stretch.first, stretch.end):
-                if t == stretch.first + 1:
+            for t in stretch.frames:
+                if t == stretch.first + stretch.step:
                     self.session.reset_stats()
                 feed = self.recording.feed(t)
                 start = time.perf_counter()

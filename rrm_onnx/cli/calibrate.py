@@ -28,6 +28,8 @@ from rrm_onnx.errors import RrmError, RuntimeMissingError
 
 STAGES = {
     "recording": "running the original",
+    "learning": "learning what nodes cost",
+    "holding": "holding answers",
     "weights": "searching thresholds",
     "turns": "trying turns",
     "checking": "checking",
@@ -200,7 +202,7 @@ def show(found: Any, out: pathlib.Path, file: pathlib.Path) -> None:
             f"{entry.loss:.4f}",
             f"{entry.cost:.2f}",
             shell.percent(entry.macs),
-            "chosen" if chosen(found, entry) else "",
+            remark(found, entry),
         )
         for entry in sorted(found.curve, key=lambda e: (e.kind, e.value))
     ]
@@ -222,8 +224,14 @@ def show(found: Any, out: pathlib.Path, file: pathlib.Path) -> None:
     shell.note(f"{out} and {file} are written")
 
 
-def chosen(found: Any, entry: Any) -> bool:
-    return bool(entry.kind == "exact") if found.exact else entry.kind == "calibrated" and entry.value == 1
+def remark(found: Any, entry: Any) -> str:
+    """What the table says beside an entry: that it was chosen, or what a loss that looks good hides."""
+    if entry.kind == ("exact" if found.exact else "calibrated") and entry.value in (0, 1):
+        return "chosen"
+    stale = found.facts["stale"]
+    if entry.kind == "hold" and entry.value in stale["periods"]:
+        return f"too much is lost at {stale['speed']} times the speed"
+    return ""
 
 
 def draw(found: Any, path: pathlib.Path) -> None:

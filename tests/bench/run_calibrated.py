@@ -7,17 +7,20 @@ and every 3rd frame only would agree to.
 
     python tests/bench/run_calibrated.py street squats bottles --json calibrated.json
 
-With --keep FOLDER the thresholds of a pair are kept there, and taken from there the next time.
+With --keep FOLDER the thresholds of a pair are kept there, and taken from there the next time: a second run measures
+without searching. With --long FRAMES the 99th percentiles of both are also measured over so many frames, for which the
+whole clip is run forth and back.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import pathlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +30,8 @@ from run_pairs import CORPUS, Agreement, Pair, cell, machine
 from rrm_onnx import pipeline, yardstick
 from rrm_onnx.bench.interleave import Comparison
 from rrm_onnx.calibrate import calibrate
+from rrm_onnx.calibrate.points import Setting
+from rrm_onnx.errors import RrmError
 from rrm_onnx.types import Options
 
 COLUMNS = (
@@ -44,6 +49,8 @@ COLUMNS = (
     ("uniform: tolerance, agreement, MACs", "{uniform[tolerance]:.3f}, {uniform[agreement]:.3f}, {uniform[macs]:.3f}"),
     ("MACs : uniform's", "{to_uniform:.2f}"),
     ("hold every 2nd, 3rd: agreement", "{hold[2]:.3f}, {hold[3]:.3f}"),
+    ("turns", "{turns}"),
+    ("forth and back, p99 dense / converted, ratio", "{long[dense]:.2f} / {long[converted]:.2f}, {long[ratio]:.2f}"),
 )
 
 
@@ -79,9 +86,34 @@ def measure(pair: Pair, given: argparse.Namespace) -> dict[str, Any]:
         "to_uniform": row["macs_share"] / other["macs_share"],
         "drift": found["drift"],
         "period": found["period"],
+        "turns": turns(found),
+        "long": tail(pair, found, feeds, given) if given.long else None,
         "facts": facts,
         **row,
     }
+
+
+def turns(found: dict[str, Any]) -> str:
+    """What passes when, in words: nothing but in every 2nd frame, all of the answer or what is over the thresholds
+    there; thresholds that are smaller in every 4th; nothing special."""
+    setting = Setting(tuple(n["threshold"] for n in found["nodes"].values()), found["drift"], found["period"])
+    if setting.held:
+        return f"hold {setting.period}"
+    return "-" if setting.period == 1 else f"{'' if setting.sparse else f'{setting.drift:g} '}every {setting.period}"
+
+
+def tail(pair: Pair, thresholds: dict[str, Any], feeds: Sequence[Any], given: argparse.Namespace) -> dict[str, float]:
+    """99th percentiles, in ms, over many frames, and their ratio."""
+    converted = pipeline.run(pair.model, Options(thresholds=thresholds)).model
+    comparison = Comparison(pair.model, converted, given.threads, yardstick.config_entries())
+    result = comparison.run(forth_and_back(feeds, given.long)).to_dict()
+    dense, fast = (float(result[side]["p99_ms"]) for side in ("dense", "converted"))
+    return {"frames": given.long, "dense": dense, "converted": fast, "ratio": fast / dense}
+
+
+def forth_and_back(feeds: Sequence[Any], count: int) -> Iterator[Any]:
+    """So many frames: the clip, then backwards to its beginning, and again; no frame follows itself."""
+    return itertools.islice(itertools.cycle([*feeds, *feeds[-2:0:-1]]), count)
 
 
 def compare(
@@ -119,6 +151,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="of each session [2]")
     parser.add_argument("--minutes", type=float, default=10, help="of each search [10]")
     parser.add_argument("--keep", type=pathlib.Path, metavar="FOLDER", help="of thresholds, to read and to write")
+    parser.add_argument("--long", type=int, metavar="FRAMES", help="also 99th percentiles over so many, forth and back")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures there as well")
     given = parser.parse_args()
     given.isa, given.spinning = None, False
@@ -129,12 +162,19 @@ def main() -> int:
     where, rows = machine(given), []
     print(", ".join(f"{k} {v}" for k, v in where.items()))
     print("\n| " + " | ".join(name for name, _ in COLUMNS) + " |\n|" + "---|" * len(COLUMNS), flush=True)
+    failed = False
     for name in given.pair:
-        rows.append(measure(Pair(name, given.corpus, given.frames), given))
+        try:
+            rows.append(measure(Pair(name, given.corpus, given.frames), given))
+        except RrmError as error:  # the other pairs are measured all the same
+            failed = True
+            hint = f"\n\nhint: {error.hint}" if error.hint else ""
+            print(f"error: {name}: {error.message}{hint}", file=sys.stderr, flush=True)
+            continue
         print("| " + " | ".join(cell(template, rows[-1]) for _, template in COLUMNS) + " |", flush=True)
         if given.json:
             given.json.write_text(json.dumps({"machine": where, "rows": rows}, indent=2) + "\n")
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
