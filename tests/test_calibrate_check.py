@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from rrm_onnx.calibrate.check import TIGHTER, Check
 from rrm_onnx.calibrate.points import BEYOND, Setting
 from rrm_onnx.calibrate.record import Stretch
-from rrm_onnx.calibrate.run import TIGHTER, _Calibration
 from rrm_onnx.calibrate.search import GUARD, Found
 from rrm_onnx.calibrate.trial import Outcome
 
@@ -57,12 +57,10 @@ def checked(trial: Fake, *candidates: Setting) -> Setting:
 
 def found_of(trial: Fake, *candidates: Setting) -> tuple[Setting, Found]:
     """What is left of these, best first."""
-    judge = SimpleNamespace(allowed=ALLOWED)
-    calibration = _Calibration(trial, judge, lambda _: None, [], lambda _: None)
     first = Outcome(0.0, 0.0, 0.0, trial.cost(candidates[0]), 0.0)
     found = Found(candidates[0], first, np.zeros(1))
     found.best = {(s.drift, s.period): (trial.cost(s), s) for s in candidates}
-    setting, outcome = calibration._checked(found)
+    setting, outcome = Check(trial, ALLOWED).run(found)
     assert outcome.cost == trial.cost(setting)
     return setting, found
 
@@ -129,3 +127,58 @@ def test_exact_where_nothing_keeps_to_the_budget_with_a_gain():
     trial = Fake({HOLDS[2]: 1.0, PLAIN: 1e9})
     assert checked(trial, HOLDS[2], PLAIN) == EXACT
     assert checked(Fake(), Setting((0.0305,))) == EXACT  # costs next to nothing less
+
+
+def test_what_passes_in_some_frames_only_is_shaken_as_if_it_passed_in_all():
+    """Else the same thresholds would be refused without turns and taken with them. Whole answers have none."""
+    assert checked(Fake(shaken={PLAIN: 1.1}), SPARSE) == SPARSE.scaled(TIGHTER)
+    assert checked(Fake(shaken={HOLDS[2]: 9.0, PLAIN: 9.0}), HOLDS[2]) == HOLDS[2]
+
+
+def test_thresholds_are_not_made_smaller_once_they_cost_too_much():
+    trial = Fake({PLAIN: 1e9})
+    assert checked(trial, PLAIN) == EXACT
+    assert len(trial.runs) == 1 + 7  # 0.8^6: 11.4 in place of 3, the exact one costs 10
+    trial = Fake({PLAIN: 1e9})
+    assert checked(trial, HOLDS[2].scaled(1.0), PLAIN) == HOLDS[2] and len(trial.runs) == 2
+
+
+@pytest.mark.parametrize(
+    ("breaks", "left"),
+    [(0, HOLDS[4]), (1, HOLDS[4]), (2, HOLDS[3]), (3, HOLDS[2]), (4, PLAIN), (6, PLAIN)],
+)
+def test_what_is_left_when_the_check_breaks_off(breaks, left):
+    """The candidate that was looked at or would have been next, never one that was refused."""
+
+    class Breaking(Fake):
+        def run(self, setting: Setting, stretches) -> Outcome:
+            if len(self.runs) == breaks:
+                raise KeyboardInterrupt
+            return super().run(setting, stretches)
+
+    trial = Breaking({HOLDS[k]: 2.0 for k in HOLDS} | {PLAIN: 1.3})
+    first = Outcome(0.0, 0.0, 0.0, 1.0, 0.0)
+    found = Found(HOLDS[4], first, np.zeros(1))
+    found.best = {(s.drift, s.period): (trial.cost(s), s) for s in (HOLDS[4], HOLDS[3], HOLDS[2], Setting((0.06,)))}
+    found.best[1.0, 1] = (9.0, PLAIN)
+    check = Check(trial, ALLOWED)
+    with pytest.raises(KeyboardInterrupt):
+        check.run(found)
+    assert check.standing(found) == left
+
+
+def test_what_has_passed_is_left_when_the_check_breaks_off():
+    trial = Fake({PLAIN: 0.9})
+    check = Check(trial, ALLOWED)
+    found = Found(PLAIN, Outcome(0.0, 0.0, 0.0, 3.0, 0.0), np.zeros(1))
+    assert check.run(found)[0] == check.standing(found) == PLAIN.scaled(TIGHTER)
+
+
+def test_stretches_that_are_too_short_for_turns_say_nothing_about_them():
+    assert [Stretch(0, n).shows(k) for n, k in ((4, 1), (4, 2), (6, 2), (9, 5), (10, 5), (11, 5))] == [
+        *(True, False, True),
+        *(False, False, True),
+    ]
+    trial = Fake()
+    trial.recording.check = [Stretch(60, 90), Stretch(100, 104)]
+    assert checked(trial, HOLDS[2], PLAIN) == PLAIN

@@ -72,3 +72,12 @@ def test_a_pair_that_cannot_be_calibrated_does_not_end_the_others(corpus, tmp_pa
     assert run_calibrated.main() == 1 and seen == ["squats", "signing-pose"]
     err = capsys.readouterr().err
     assert "error: squats: there is nothing to calibrate\n\nhint: run the original\n" in err
+
+
+def test_kept_thresholds_of_other_frames_are_not_measured(corpus, tmp_path, monkeypatch, capsys, library):
+    """They may have been searched on what is to be measured on."""
+    pytest.importorskip("av")
+    run(corpus, monkeypatch, tmp_path)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--frames", "13"])
+    assert run_calibrated.main() == 1
+    assert "of other frames" in capsys.readouterr().err

@@ -174,3 +174,10 @@ def test_turns_that_lose_too_much_at_a_higher_speed_are_not_taken():
     assert searched(Cheap(best)).setting.period == 4
     found = searched(Slow(best))
     assert found.setting.period == 1 and set(found.best) == {(1.0, 1)}
+
+
+def test_answers_are_not_held_longer_than_a_clip_can_tell():
+    """At double speed a stretch of 8 frames is 4: a period of 3 fits."""
+    trial = Still(5)
+    trial.recording.fit = [Stretch(0, 100), Stretch(200, 208)]
+    assert {s.period for s in searched(trial).candidates() if s.held} == {2, 3}

@@ -58,6 +58,8 @@ def held(recording: Recording, loss: Any, stretches: Sequence[Stretch]) -> list[
     """The original on every k-th frame, its answer repeated in between."""
     found = []
     for every in HELD:
+        if any(len(s) <= every for s in stretches):
+            break
         runs = [[t for t in range(s.first, s.end) if (t - s.first) % every == 0] for s in stretches]
         found.append(_repeated("hold", every, recording, loss, stretches, runs))
     return found

@@ -42,6 +42,10 @@ class Stretch:
         """At SPEED times the clip's: between two frames more moves, and an answer that is held is older."""
         return replace(self, step=SPEED)
 
+    def shows(self, period: int) -> bool:
+        """Whether it is long enough to tell what turns of this period lose: at a higher speed, too, a whole one."""
+        return period == 1 or len(self.fast) > period
+
 
 class Recording:
     """Frames as feeds and the original's answers, by number; `fit` and `check`: the stretches to search and to check

@@ -14,11 +14,12 @@ import onnx
 
 import rrm_onnx
 from rrm_onnx import video, yardstick
+from rrm_onnx.calibrate.check import Check
 from rrm_onnx.calibrate.curve import Entry, curve
 from rrm_onnx.calibrate.metrics import Metric, make
 from rrm_onnx.calibrate.points import Setting
 from rrm_onnx.calibrate.record import SPEED, record
-from rrm_onnx.calibrate.search import GUARD, MARGINS, Found, Search, charged
+from rrm_onnx.calibrate.search import Found, Search
 from rrm_onnx.calibrate.thresholds import Thresholds
 from rrm_onnx.calibrate.trial import Outcome, Trial, prepare
 from rrm_onnx.errors import CalibrationError, RrmError
@@ -26,8 +27,6 @@ from rrm_onnx.normalise.inputs import set_input_shapes
 from rrm_onnx.types import Options
 
 Clips = str | os.PathLike[str] | Iterable[yardstick.Feed] | Any
-TIGHTER, TIMES = 0.8, 12  # what thresholds are multiplied with where the frames that check lose too much, how often
-GAIN = 0.97  # of the exact model's cost: less of a gain is none
 
 
 class CalibrationStopped(CalibrationError):
@@ -157,13 +156,15 @@ class _Calibration:
         return CalibrationStopped(error.message, error.hint, self._thresholds(found, setting, facts))
 
     def _finish(self, found: Found) -> Thresholds:
+        report = lambda done, total: self.progress(Progress("checking", done, total, found.outcome))  # noqa: E731
+        check = Check(self.trial, self.judge.allowed, report)
         try:
-            setting, checked = self._checked(found)
+            setting, checked = check.run(found)
         except KeyboardInterrupt as interrupt:
             error = CalibrationError("interrupted before the thresholds were checked", hint="let the check run through")
-            raise self._broken(error, found, found.setting, {}) from interrupt
+            raise self._broken(error, found, check.standing(found), {}) from interrupt
         except RrmError as error:
-            raise self._broken(error, found, found.setting, {}) from error
+            raise self._broken(error, found, check.standing(found), {}) from error
         facts: dict[str, Any] = {"check": checked.to_dict()}
         entries = self._compared(setting, checked)
         return dataclasses.replace(self._thresholds(found, setting, facts), curve=entries)
@@ -179,51 +180,6 @@ class _Calibration:
         except RrmError as error:
             self.warn(f"there is no comparison with other ways to save: {error.message}")
             return []
-
-    def _checked(self, found: Found) -> tuple[Setting, Outcome]:
-        """What of the search's candidates costs least when it keeps to the budget on frames not searched on as well;
-        the exact setting where none does with a gain. One that keeps to it as it is ends this: the next ones cost
-        more."""
-        exact = self.trial.uniform(0.0)
-        best = (exact, self.trial.run(exact, self.trial.recording.check))
-        enough = GAIN * best[1].cost
-        for setting in found.candidates():
-            tightened = self._tightened(setting, found)
-            if tightened is None or tightened[1].cost >= enough:
-                continue
-            if charged(tightened[0], tightened[1].cost) < charged(best[0], best[1].cost):
-                best = tightened
-            if tightened[0] == setting:
-                break
-        return best
-
-    def _tightened(self, setting: Setting, found: Found) -> tuple[Setting, Outcome] | None:
-        """The setting, its thresholds made smaller until it keeps to the budget, for certain, where it was not searched
-        on."""
-        recording = self.trial.recording
-        kept = self.judge.allowed * (1 - MARGINS[0])
-        for k in range(TIMES):
-            self.progress(Progress("checking", k, TIMES, found.outcome))
-            if not any(setting.thresholds):
-                return None
-            outcome = self.trial.run(setting, recording.check)
-            if outcome.bound <= kept and self._guarded(setting):
-                return setting, outcome
-            if setting.held:  # smaller thresholds would be the same
-                if outcome.bound <= kept:
-                    found.stale.add(setting.period)
-                return None
-            setting = setting.scaled(TIGHTER)
-        return None
-
-    def _guarded(self, setting: Setting) -> bool:
-        """Whether the setting keeps to the allowed loss on shaken frames that were not searched on, but where between
-        two frames nothing is to pass, and at a higher speed, there for certain."""
-        run, most = self.trial.run, GUARD * self.judge.allowed
-        shaken, fast = self.trial.recording.shaken_check, [s.fast for s in self.trial.recording.check]
-        if shaken and not setting.sparse and run(setting, shaken).loss > most:
-            return False
-        return setting.period == 1 or run(setting, fast).bound <= most
 
     def _thresholds(self, found: Found, setting: Setting, facts: Mapping[str, Any]) -> Thresholds:
         recording = self.trial.recording

@@ -163,6 +163,8 @@ class Search:
         over before the weights are found."""
         for k, every in enumerate(HOLDS):
             self.report("holding", k, len(HOLDS), self.found)
+            if not all(s.shows(every) for s in self.trial.recording.fit):
+                break
             self._look(replace(self.trial.uniform(BEYOND), drift=0.0, period=every), guarded=False)
         self.report("holding", len(HOLDS), len(HOLDS), self.found)
 

@@ -63,6 +63,8 @@ def measure(pair: Pair, given: argparse.Namespace) -> dict[str, Any]:
     kept = given.keep / f"{pair.name}.json" if given.keep else None
     if kept and kept.exists():
         found = json.loads(kept.read_text())
+        if (found["calibration"]["frames"], found["calibration"]["budget"]) != (half, budget):
+            raise RrmError(f"{kept} is of other frames or of another budget", "remove it, or measure as it was made")
     else:
         start = time.perf_counter()
         options: dict[str, Any] = {"threads": given.threads, "minutes": given.minutes}
