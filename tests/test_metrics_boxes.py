@@ -276,7 +276,8 @@ def test_whole_agreements_against_loops(kind, seed, batch):
 
     expected = np.mean([naive_f1(kept(x), kept(y), 0.5) for x, y in zip(a, b, strict=True)])
     value = metric(truth, got)
-    assert value == pytest.approx(expected, abs=1e-4) and 0 <= value <= 1
+    # Corners that went through float32 are off by some 1e-4 pixels, of boxes a few pixels wide.
+    assert value == pytest.approx(expected, abs=5e-4) and 0 <= value <= 1
     assert metric(truth, truth) == metric(got, got) == 1
 
 
