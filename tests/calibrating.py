@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import pathlib
-import tempfile
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from small import cnn
 
 from rrm_onnx import yardstick
 from rrm_onnx.calibrate import search, trial
+from rrm_onnx.calibrate.record import Recording, record
 from rrm_onnx.calibrate.trial import CostModel
 
 
@@ -31,15 +31,6 @@ def count_costs(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(trial, "REPEATS", 1)
     patch.setattr(trial, "LEARNT_FRAMES", 3)
     patch.setattr(search, "ROUNDS", 2)
-
-
-@pytest.fixture
-def temporary(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
-    """Where temporary folders are made; a test may look what is left of them."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
 
 
 def closeness(truth: list[np.ndarray], got: list[np.ndarray]) -> float:
@@ -71,3 +62,8 @@ def losses(model: onnx.ModelProto, converted: onnx.ModelProto, feeds: list[dict[
     names = [o.name for o in dense.get_outputs()]
     answers = [(yardstick.run(dense, names, f), yardstick.run(fast, names, f)) for f in feeds]
     return [max(yardstick.relative_l2(g, w) for g, w in zip(got, want, strict=True)) for want, got in answers[1:]]
+
+
+def recorded(*clips: Any, model: onnx.ModelProto | None = None, check: Any = lambda truth: None) -> Recording:
+    """Clips as a calibration keeps them, of a small network where none is given."""
+    return record(model or cnn(size=32), clips, check, threads=1)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import pathlib
+import tempfile
 
 import hypothesis
 import onnx
@@ -70,3 +71,12 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
     onnx.save(cnn(), "model.onnx")
     write_clip(tmp_path / "clip.mkv", pictures(5))
     return tmp_path
+
+
+@pytest.fixture
+def temporary(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """Where temporary folders are made; a test may look what is left of them."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder

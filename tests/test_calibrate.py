@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from calibrating import Breaking, closeness, count_costs, counted_costs, losses, temporary  # noqa: F401
+from calibrating import Breaking, closeness, count_costs, counted_costs, losses  # noqa: F401
 from small import cnn, noisy, pictures, write_clip
 
 import rrm_onnx
@@ -146,7 +146,7 @@ class Bug(Exception):
 
 
 @pytest.mark.parametrize("stage", ["weights", "turns", "checking"])
-def test_a_callable_that_raises_in_the_middle(stage, temporary):  # noqa: F811
+def test_a_callable_that_raises_in_the_middle(stage, temporary):
     breaking = Breaking(stage, Bug("no boxes"), by_metric=True)
     with pytest.raises(CalibrationStopped, match=r"metric .*metric raised Bug in .*: no boxes") as caught:
         calibrated(metric=breaking.metric, progress=breaking.progress, budget=0.9)
@@ -165,7 +165,7 @@ def test_an_interrupted_search_gives_the_best_so_far(stage):
     assert found.facts["check"]["loss"] <= BUDGET and found.curve == []
 
 
-def test_an_interrupted_check_keeps_the_thresholds(temporary):  # noqa: F811
+def test_an_interrupted_check_keeps_the_thresholds(temporary):
     breaking = Breaking("checking", KeyboardInterrupt(), by_metric=False)
     with pytest.raises(CalibrationStopped, match="interrupted before the thresholds were checked") as caught:
         calibrated(progress=breaking.progress)
@@ -187,7 +187,7 @@ def test_an_interrupted_comparison_leaves_out_the_curve():
 
 
 @pytest.mark.parametrize("stage", ["recording", "learning"])
-def test_before_the_search_there_is_nothing_to_give(stage, temporary):  # noqa: F811
+def test_before_the_search_there_is_nothing_to_give(stage, temporary):
     with pytest.raises(KeyboardInterrupt):
         calibrated(progress=Breaking(stage, KeyboardInterrupt(), by_metric=False).progress)
     assert not list(temporary.iterdir())

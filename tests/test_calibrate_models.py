@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from calibrating import counted_costs, losses, temporary  # noqa: F401
+from calibrating import counted_costs, losses  # noqa: F401
 from onnx import TensorProto, helper, numpy_helper
 from small import cnn, noisy
 from toys import TOYS

@@ -10,8 +10,6 @@ namespace {
 // for the columns that they read. With 16 registers it is slower than loading a column for each window.
 constexpr bool kShares = kRegisters >= 32;
 constexpr int kWide = 8;
-// Rows of a window, at most (kMostBands of ops/geometry.h).
-constexpr int kMostRows = 15;
 
 // Taps [first, end) of a site's windows lie within the bands.
 struct TapRange {
@@ -28,8 +26,8 @@ inline TapRange TapsWithin(const RunArgs& g, int m) {
 // The bands that are there, from the first column on that a group of sites reads.
 struct Bands {
   int count = 0;
-  const float* x[kMostRows];
-  int tap[kMostRows];  // number of the band's first tap
+  const float* x[kMostBands];
+  int tap[kMostBands];  // number of the band's first tap
   Bands(const RunArgs& g, int m) {
     for (int ky = 0; ky < g.kernel_h; ++ky) {
       if (g.bands[ky] == nullptr) continue;
@@ -121,7 +119,6 @@ inline void PrefetchRows(const RunArgs& g, int m, int n, int step) {
   if (g.ahead == nullptr) return;
   for (int i = 0; i < n; ++i, m += step) {
     for (int j = 0; j < g.c; j += 16) Prefetch(g.ahead[m] + j);
-    asm volatile("");  // gcc takes a loop that only prefetches for one without effects, and leaves it out
   }
 }
 

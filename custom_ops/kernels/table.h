@@ -104,6 +104,16 @@ struct DepthwiseArgs {
   int64_t out_stride;
 };
 
+// Asks the first-level cache for what lies at p. The empty asm: gcc takes a loop that only prefetches for one without
+// effects, and leaves it out. (Inlined: no level's code may be taken for another's.)
+inline __attribute__((always_inline)) void Prefetch(const void* p) {
+  __builtin_prefetch(p);
+  asm volatile("");
+}
+
+// Kernel rows of RunArgs, at most.
+constexpr int32_t kMostBands = 15;
+
 // depthwise and window_max where the sites are neighbours: equal bits. Tap (ky, kx) of site m is the row of column
 // `column` + m * stride + kx * dilation, `pitch` floats each, of bands[ky]; taps outside of the `width` columns are
 // skipped, and so are null bands. w, bias: for depthwise. ahead: as in GemmArgs.

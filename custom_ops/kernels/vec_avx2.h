@@ -94,8 +94,6 @@ inline float MaxLane(Vec x) {
   return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
 
-inline void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
-
 }  // namespace
 }  // namespace RRM_LEVEL
 }  // namespace rrm

@@ -80,8 +80,6 @@ inline float Sum(Vec x) {
 // The greatest lane; of NaNs any or none.
 inline float MaxLane(Vec x) { return vmaxvq_f32(x); }
 
-inline void Prefetch(const void* p) { __builtin_prefetch(p); }
-
 }  // namespace
 }  // namespace RRM_LEVEL
 }  // namespace rrm

@@ -128,8 +128,6 @@ inline float MaxLane(Vec x) {
   return a > b ? a : b;
 }
 
-inline void Prefetch(const void* p) { __builtin_prefetch(p); }
-
 }  // namespace
 }  // namespace RRM_LEVEL
 }  // namespace rrm

@@ -311,14 +311,10 @@ class Conv final : public SiteNode {
   }
 
   static void point_sites(const MapInput& in, const std::vector<Part>& parts, const Block& block, Scratch& scratch) {
-    const float** p = scratch.pointers.data();
     for (size_t i = 0; i < parts.size(); ++i) {
-      const float* base = in.row(*parts[i].piece, 0) + parts[i].offset;
-      const int64_t pitch = parts[i].piece->resident->channels;
-      for (const Run& r : block.runs) {
-        const float* row = base + (static_cast<int64_t>(r.y) * in.width + r.x) * pitch;
-        for (int32_t m = 0; m < r.n; ++m, row += pitch) *p++ = row;
-      }
+      const Piece& piece = *parts[i].piece;
+      const float* first = in.row(piece, 0) + parts[i].offset;
+      point_rows(first, piece.resident->channels, in.width, block, scratch.pointers.data() + i * block.sites);
       scratch.lens[i] = parts[i].count;
     }
   }

@@ -38,7 +38,6 @@ void point_taps(const MapInput& in, const Piece& piece, const Window& window, co
                 const float** pointers, int64_t stride);
 
 // What the kernels for neighbours want to know of a run, for one piece of the input. At most kMostBands kernel rows.
-constexpr int32_t kMostBands = 15;
 RunArgs run_args(const MapInput& in, const Piece& piece, const Window& window, const Run& run,
                  std::array<const float*, kMostBands>& bands);
 

@@ -94,19 +94,21 @@ Act parse_activation(const std::string& name) {
   throw Error("unknown activation '" + name + "'", "convert the model again with this version of rrm_onnx");
 }
 
+void point_rows(const float* first, int64_t pitch, int32_t width, const Block& block, const float** to) {
+  for (const Run& r : block.runs) {
+    const float* row = first + (static_cast<int64_t>(r.y) * width + r.x) * pitch;
+    for (int32_t m = 0; m < r.n; ++m, row += pitch) *to++ = row;
+  }
+}
+
 void point_rows(Resident& map, const Block& block, std::vector<const float*>& pointers) {
   pointers.resize(static_cast<size_t>(block.sites));
-  const float** to = pointers.data();
-  for (const Run& r : block.runs) {
-    const float* row = map.row(static_cast<int64_t>(r.y) * map.width + r.x);
-    for (int32_t m = 0; m < r.n; ++m, row += map.channels) *to++ = row;
-  }
+  point_rows(map.row(0), map.channels, map.width, block, pointers.data());
 }
 
 void fetch_rows(const float* const* rows, int32_t n, int32_t floats) {
   for (int32_t m = 0; m < n; ++m) {
-    for (int32_t j = 0; j < floats; j += 16) __builtin_prefetch(rows[m] + j);
-    asm volatile("");  // gcc takes a loop that only prefetches for one without effects, and may leave it out
+    for (int32_t j = 0; j < floats; j += 16) Prefetch(rows[m] + j);
   }
 }
 

@@ -73,6 +73,8 @@ struct Block {
   int32_t sites;
 };
 
+// to[m] = the row at the block's m-th site; first: that of the map's first site, pitch: floats from one to the next.
+void point_rows(const float* first, int64_t pitch, int32_t width, const Block& block, const float** to);
 // pointers[m] = row of `map` at the block's m-th site.
 void point_rows(Resident& map, const Block& block, std::vector<const float*>& pointers);
 

@@ -7,6 +7,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from rrm_onnx.normalise.affine import per_channel
+from rrm_onnx.normalise.forward import set_weights
 from rrm_onnx.normalise.tools import producer, values_of
 from rrm_onnx.normalise.views import is_map
 
@@ -70,7 +71,7 @@ def follow(node: gs.Node, orders: dict[int, NDArray[np.int64]]) -> None:
         return
     order = orders[id(moving[0])]
     if node.op == "Conv" and conv_kind(node) == "full":
-        set_weights(node, np.asarray(values_of(node.inputs[1]))[:, order])
+        set_weights(node, node.inputs[0], np.asarray(values_of(node.inputs[1]))[:, order])
         return
     if node.op == "Conv":
         give(node, order)
@@ -99,13 +100,8 @@ def giver(tensor: gs.Tensor, free: set[int]) -> gs.Node | None:
 def give(conv: gs.Node, order: NDArray[np.int64]) -> None:
     """Put a convolution's output channels in another order."""
     bias = values_of(conv.inputs[2]) if len(conv.inputs) > 2 and not conv.inputs[2].is_empty() else None
-    set_weights(conv, np.asarray(values_of(conv.inputs[1]))[order], None if bias is None else bias[order])
-
-
-def set_weights(conv: gs.Node, weight: NDArray[np.float32], bias: NDArray[np.float32] | None = None) -> None:
-    conv.inputs[1] = gs.Constant(f"{conv.name}/weight", np.ascontiguousarray(weight))
-    if bias is not None:
-        conv.inputs[2] = gs.Constant(f"{conv.name}/bias", np.ascontiguousarray(bias))
+    weight = np.asarray(values_of(conv.inputs[1]))
+    set_weights(conv, conv.inputs[0], weight[order], None if bias is None else bias[order])
 
 
 def side_of(node: gs.Node) -> int | None:

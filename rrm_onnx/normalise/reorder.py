@@ -79,14 +79,12 @@ def wanted_orders(views: Views, read: list[gs.Tensor], free: set[int]) -> dict[i
         if conv is None or not takers:
             continue
         order = np.lexsort([~t for t in takers[::-1]])  # those of the first that takes some come first
-        if sum(runs(np.flatnonzero(t[order])) for t in takers) < sum(runs(np.flatnonzero(t)) for t in takers):
+        ordered, now = (
+            sum(len(lengths(np.flatnonzero(t), [count])) for t in some) for some in ([t[order] for t in takers], takers)
+        )
+        if ordered < now:
             wanted[id(conv)] = order
     return wanted
-
-
-def runs(channels: NDArray[np.int64]) -> int:
-    """Stretches of ascending channels."""
-    return 1 + int(np.count_nonzero(np.diff(channels) != 1)) if channels.size else 0
 
 
 def rewrite(graph: gs.Graph, tensor: gs.Tensor, views: Views, orders: dict[int, Order]) -> Order:

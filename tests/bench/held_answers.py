@@ -12,16 +12,14 @@ frames that were not seen lose more than that. Kept back: the budget over what t
 
 from __future__ import annotations
 
-import argparse
 import collections
-import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from run_pairs import CORPUS, Pair
+from run_pairs import Pair, parsed, parser_of
 
 from rrm_onnx import yardstick
 from rrm_onnx.calibrate.record import FIT, SPEED
@@ -118,13 +116,7 @@ def rows(found: Sequence[Case]) -> Iterator[tuple[str, float, float]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pair", nargs="+", help="names of pairs.toml")
-    parser.add_argument("--corpus", type=pathlib.Path, default=CORPUS, help="folder with pairs.toml")
-    parser.add_argument("--frames", type=int, help="at most this many frames of each clip")
-    parser.add_argument("--threads", type=int, default=2, help="of each session [2]")
-    given = parser.parse_args()
-    sys.path.insert(0, str(given.corpus))
+    given = parsed(parser_of(__doc__))
     found = [c for name in given.pair for c in cases(stale(Pair(name, given.corpus, given.frames), given.threads))]
     print(f"{len(found)} cases\n\n| rule | missed | kept back |\n|---|---|---|")
     for name, missed, ratio in rows(found):

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from run_pairs import CORPUS, Agreement, Pair, cell, machine
+from run_pairs import Agreement, Pair, cell, machine, parsed, parser_of
 
 from rrm_onnx import pipeline, yardstick
 from rrm_onnx.bench.interleave import Comparison
@@ -146,20 +146,13 @@ def compare(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pair", nargs="+", help="names of pairs.toml")
-    parser.add_argument("--corpus", type=pathlib.Path, default=CORPUS, help="folder with pairs.toml")
-    parser.add_argument("--frames", type=int, help="at most this many frames of each clip")
-    parser.add_argument("--threads", type=int, default=2, help="of each session [2]")
+    parser = parser_of(__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="of each search [10]")
     parser.add_argument("--keep", type=pathlib.Path, metavar="FOLDER", help="of thresholds, to read and to write")
     parser.add_argument("--long", type=int, metavar="FRAMES", help="also 99th percentiles over so many, forth and back")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures there as well")
-    given = parser.parse_args()
+    given = parsed(parser)
     given.isa, given.spinning = None, False
-    if not (given.corpus / "pairs.toml").exists():
-        sys.exit(f"error: no pairs.toml in {given.corpus}\n\nhint: name the corpus with --corpus DIR or RRM_CORPUS")
-    sys.path.insert(0, str(given.corpus))
     yardstick.settle_denormals()
     where, rows = machine(given), []
     print(", ".join(f"{k} {v}" for k, v in where.items()))

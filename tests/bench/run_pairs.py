@@ -234,10 +234,27 @@ def machine(given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """What the scripts that run pairs of the corpus have in common."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pair", nargs="+", help="names of pairs.toml")
     parser.add_argument("--corpus", type=pathlib.Path, default=CORPUS, help="folder with pairs.toml")
+    parser.add_argument("--frames", type=int, help="at most this many frames of each clip")
+    parser.add_argument("--threads", type=int, default=2, help="of each session [2]")
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line; ends where there is no corpus. Its modules are found from then on."""
+    given = parser.parse_args()
+    if not (given.corpus / "pairs.toml").exists():
+        sys.exit(f"error: no pairs.toml in {given.corpus}\n\nhint: name the corpus with --corpus DIR or RRM_CORPUS")
+    sys.path.insert(0, str(given.corpus))
+    return given
+
+
+def arguments() -> argparse.Namespace:
+    parser = parser_of(__doc__)
     parser.add_argument("--tolerance", type=float, nargs="+", help="default: 0 0.01 0.02 0.05, with --random/--still 0")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--random", dest="kind", action="store_const", const="random", help="every frame is noise")
@@ -249,8 +266,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--roofline", action="store_true", help="also what multiply-accumulates and bytes take at best")
     parser.add_argument("--memory", action="store_true", help="also the memory of a stream's state and of weights")
     parser.add_argument("--phases", action="store_true", help="also where the nodes' time goes (costs a few percent)")
-    parser.add_argument("--frames", type=int, help="at most this many frames of each clip")
-    parser.add_argument("--threads", type=int, default=2, help="of each session [2]")
     parser.add_argument("--isa", help="level of the rrm operators (avx2, portable, ...); the others keep their own")
     parser.add_argument("--spinning", action="store_true", help="let the thread pools' workers spin between runs")
     parser.add_argument(
@@ -261,14 +276,11 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--int8", action="store_true", help="also ONNX Runtime on the model quantised on first frames")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures there as well")
-    return parser.parse_args()
+    return parsed(parser)
 
 
 def main() -> int:
     given = arguments()
-    if not (given.corpus / "pairs.toml").exists():
-        sys.exit(f"error: no pairs.toml in {given.corpus}\n\nhint: name the corpus with --corpus DIR or RRM_CORPUS")
-    sys.path.insert(0, str(given.corpus))
     yardstick.settle_denormals(zero=not given.denormals)  # before any other session
     kind = given.kind or "clip"
     tolerances = given.tolerance or ([0.0, 0.01, 0.02, 0.05] if kind == "clip" else [0.0])
