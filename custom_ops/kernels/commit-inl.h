@@ -243,6 +243,80 @@ inline void CommitRmsSmall(const CommitArgs& g) {
   }
 }
 
+// Lanes of a comparison's result to bits.
+inline uint64_t QuadBits(QuadIndex m) {
+#if defined(__SSE2__)
+  return static_cast<uint64_t>(_mm_movemask_ps(reinterpret_cast<__m128>(m)));
+#else
+  return (m[0] & 1u) | (m[1] & 2u) | (m[2] & 4u) | (m[3] & 8u);
+#endif
+}
+
+// Which of four rows of three replace, by the sums of RmsSmall.
+inline uint64_t FourTriplesAbove(const float* fresh, const float* held, Quad limit) {
+  Quad q[3];
+#pragma GCC unroll 3
+  for (int v = 0; v < 3; ++v) {
+    const Quad d = LoadQuad(fresh + 4 * v) - LoadQuad(held + 4 * v);
+    q[v] = d * d;
+  }
+  SplitTriple(q[0], q[1], q[2]);
+  return QuadBits(~((q[0] + q[2]) + q[1] <= limit));
+}
+
+// Writes those of four rows of three whose bits are set.
+inline void ReplaceFourTriples(const float* fresh, float* held, uint32_t flags) {
+  const QuadIndex bits = {1, 2, 4, 8};
+  const QuadIndex all = {static_cast<int32_t>(flags), static_cast<int32_t>(flags), static_cast<int32_t>(flags),
+                         static_cast<int32_t>(flags)};
+  const QuadIndex m = (all & bits) != 0;
+  const QuadIndex rows[3] = {RRM_SHUFFLE(m, m, 0, 0, 0, 1), RRM_SHUFFLE(m, m, 1, 1, 2, 2),
+                             RRM_SHUFFLE(m, m, 2, 3, 3, 3)};
+#pragma GCC unroll 3
+  for (int v = 0; v < 3; ++v) {
+    const auto x = reinterpret_cast<QuadIndex>(LoadQuad(fresh + 4 * v));
+    const auto y = reinterpret_cast<QuadIndex>(LoadQuad(held + 4 * v));
+    StoreQuad(held + 4 * v, reinterpret_cast<Quad>((x & rows[v]) | (y & ~rows[v])));
+  }
+}
+
+// Rows of three, a picture's. In a live picture some replace nearly everywhere, and no processor guesses which: sixteen
+// are written if one of them is.
+inline void CommitRmsTriples(const CommitArgs& g) {
+  const Quad limit = {g.limit, g.limit, g.limit, g.limit};
+  int m = 0;
+  for (; m + 16 <= g.sites; m += 16) {
+    const float* fresh = g.fresh + static_cast<int64_t>(m) * 3;
+    float* held = g.held + static_cast<int64_t>(m) * 3;
+    uint64_t flags = 0;
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) flags |= FourTriplesAbove(fresh + 3 * i, held + 3 * i, limit) << i;
+    if (flags == 0) continue;
+    g.bits[m / 64] |= flags << (m % 64);
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) ReplaceFourTriples(fresh + 3 * i, held + 3 * i, (flags >> i) & 15);
+  }
+  if (m == g.sites) return;
+  const float* fresh = g.fresh + static_cast<int64_t>(m) * 3;
+  float* held = g.held + static_cast<int64_t>(m) * 3;
+  const uint64_t flags = RowFlags(fresh, held, g.sites - m, 3, RmsSmall<3>{g.limit});
+  CopyFlagged(fresh, held, 3, flags);
+  g.bits[m / 64] |= flags << (m % 64);
+}
+
+// Rows of one float are vectors as they stand.
+inline void CommitRmsSingles(const CommitArgs& g) {
+  for (int m = 0; m < g.sites; m += kLanes) {
+    const int n = g.sites - m < kLanes ? g.sites - m : kLanes;
+    const Vec x = LoadN(g.fresh + m, n), y = LoadN(g.held + m, n), d = Sub(x, y);
+    const Mask mask = NotLessEqual(Mul(d, d), Set(g.limit));
+    const uint64_t flags = Bits(mask) & ((1u << n) - 1);
+    if (flags == 0) continue;
+    g.bits[m / 64] |= flags << (m % 64);
+    StoreN(g.held + m, Select(mask, x, y), n);
+  }
+}
+
 inline void CommitRms(const CommitArgs& g) {
   if (g.deltas != nullptr) {
     float* to = g.deltas;
@@ -250,11 +324,11 @@ inline void CommitRms(const CommitArgs& g) {
   }
   switch (g.c) {
     case 1:
-      return CommitRmsSmall<1>(g);
+      return CommitRmsSingles(g);
     case 2:
       return CommitRmsSmall<2>(g);
     case 3:
-      return CommitRmsSmall<3>(g);
+      return CommitRmsTriples(g);
     case 4:
       return CommitRmsSmall<4>(g);
     default:
@@ -278,110 +352,41 @@ int64_t Commit(const CommitArgs& g) {
   return CountBits(g.bits, g.sites);
 }
 
-// Which of the n sites at m replace; lanes from n on say nothing.
-template <Gate kGate>
-RRM_ALWAYS_INLINE Mask PlanarMask(const CommitPlanarArgs& g, int m, int n) {
-  const float* x = g.x + m;
-  const float* y = g.planar + m;
-  Vec acc = Zero();
-  for (int j = 0; j < g.c; ++j, x += g.plane, y += g.planar_plane) {
-    if (kGate == Gate::kExact) {
-      acc = Or(acc, Xor(LoadN(x, n), LoadN(y, n)));
-    } else {
-      const Vec d = Sub(LoadN(x, n), LoadN(y, n));
-      acc = Fma(d, d, acc);
-    }
-  }
-  return kGate == Gate::kExact ? NonZeroBits(acc) : NotLessEqual(acc, Set(g.limit));
-}
-
-// Three planes to rows of three: four sites are three quads.
-inline void JoinTriples(const float* x, int64_t plane, int sites, float* rows) {
-  int m = 0;
-  for (; m + 4 <= sites; m += 4) {
-    const Quad a = LoadQuad(x + m);
-    const Quad b = LoadQuad(x + plane + m);
-    const Quad c = LoadQuad(x + 2 * plane + m);
-    const Quad ab = RRM_SHUFFLE(a, b, 0, 4, 1, 5);   // a0 b0 a1 b1
-    const Quad ab2 = RRM_SHUFFLE(a, b, 2, 6, 3, 7);  // a2 b2 a3 b3
-    StoreQuad(rows + 3 * m, RRM_SHUFFLE(ab, c, 0, 1, 4, 2));
-    const Quad bc = RRM_SHUFFLE(ab, c, 3, 5, 3, 5);  // b1 c1
-    StoreQuad(rows + 3 * m + 4, RRM_SHUFFLE(bc, ab2, 0, 1, 4, 5));
-    const Quad ca = RRM_SHUFFLE(ab2, c, 6, 2, 3, 7);  // c2 a3 b3 c3
-    StoreQuad(rows + 3 * m + 8, ca);
-  }
-  for (; m < sites; ++m) {
-    for (int j = 0; j < 3; ++j) rows[3 * m + j] = x[j * plane + m];
-  }
-}
-
-// The held rows of the n sites at m, from the planes that hold the same.
-inline void RowsFromPlanes(const CommitPlanarArgs& g, int m, int n) {
-  const float* planar = g.planar + m;
-  float* held = g.held + static_cast<int64_t>(m) * g.c;
-  if (g.c == 1) {
-    StoreN(held, LoadN(planar, n), n);
-  } else if (g.c == 3) {
-    JoinTriples(planar, g.planar_plane, n, held);
+inline void RowsFromPlanes(const float* x, int64_t plane, int c, int sites, float* rows) {
+  if (c == 3) {
+    JoinTriples(x, plane, sites, rows);
   } else {
-    TransposeBlocks(planar, g.planar_plane, g.c, n, held, g.c);
+    TransposeBlocks(x, plane, c, sites, rows, c);
   }
 }
 
-inline void ReplaceSite(const CommitPlanarArgs& g, int m) {
-  float* held = g.held + static_cast<int64_t>(m) * g.c;
-  for (int j = 0; j < g.c; ++j) {
-    const float x = g.x[j * g.plane + m];
-    g.planar[j * g.planar_plane + m] = x;
-    held[j] = x;
-  }
-}
-
-// Few channels, where some sites replace and some do not: all n of them are written. That is quicker than to look for
-// those that do, and the others get what they hold.
-constexpr int kFewChannels = 4;
 // Pictures come from memory, and the processor's own prefetching does not keep up with several planes.
 constexpr int kFloatsAhead = 512;
 
-template <Gate kGate>
-void CommitPlanes(const CommitPlanarArgs& g) {
-  for (int m = 0; m < g.sites; m += kLanes) {
-    const int n = g.sites - m < kLanes ? g.sites - m : kLanes;
-    for (int j = 0; j < g.c; ++j) {  // of the last rows too: a prefetch of what is not there does nothing
-      Prefetch(g.x + j * g.plane + m + kFloatsAhead);
-      Prefetch(g.planar + j * g.planar_plane + m + kFloatsAhead);
+inline void FetchPlanes(const CommitPlanarArgs& g, int m) {
+  for (int j = 0; j < g.c; ++j) {  // of the last rows too: a prefetch of what is not there does nothing
+    for (int i = 0; i < kPlanarSites; i += 16) {
+      Prefetch(g.x + j * g.plane + m + i + kFloatsAhead);
+      Prefetch(g.held + static_cast<int64_t>(m) * g.c + j * kPlanarSites + i + kFloatsAhead);
     }
-    const Mask mask = PlanarMask<kGate>(g, m, n);
-    uint32_t flags = Bits(mask) & ((1u << n) - 1);
-    if (flags == 0) continue;
-    g.bits[m / 64] |= static_cast<uint64_t>(flags) << (m % 64);
-    if (g.c > kFewChannels && flags != (1u << n) - 1) {
-      for (; flags != 0; flags &= flags - 1) ReplaceSite(g, m + __builtin_ctz(flags));
-      continue;
-    }
-    for (int j = 0; j < g.c; ++j) {
-      float* planar = g.planar + j * g.planar_plane + m;
-      StoreN(planar, Select(mask, LoadN(g.x + j * g.plane + m, n), LoadN(planar, n)), n);
-    }
-    RowsFromPlanes(g, m, n);
   }
 }
 
+// Planes become rows in the first-level cache and are then compared with the held rows: one copy of the picture is all
+// that has to be held, and read.
 int64_t CommitPlanar(const CommitPlanarArgs& g) {
-  if (g.sites <= 0) return 0;
-  for (int w = 0; w < (g.sites + 63) / 64; ++w) g.bits[w] = 0;
-  if (g.gate == Gate::kExact) {
-    CommitPlanes<Gate::kExact>(g);
-  } else if (g.gate == Gate::kRms) {
-    CommitPlanes<Gate::kRms>(g);
-  } else {
-    for (int j = 0; j < g.c; ++j) {
-      __builtin_memcpy(g.planar + j * g.planar_plane, g.x + j * g.plane, static_cast<size_t>(g.sites) * sizeof(float));
+  int64_t count = 0;
+  for (int m = 0; m < g.sites; m += kPlanarSites) {
+    const int n = g.sites - m < kPlanarSites ? g.sites - m : kPlanarSites;
+    const float* rows = g.x + m;
+    FetchPlanes(g, m);
+    if (g.c > 1) {
+      RowsFromPlanes(rows, g.plane, g.c, n, g.room);
+      rows = g.room;
     }
-    for (int m = 0; m < g.sites; m += kLanes) RowsFromPlanes(g, m, g.sites - m < kLanes ? g.sites - m : kLanes);
-    SetFirstBits(g.bits, g.sites);
+    count += Commit({rows, g.held + static_cast<int64_t>(m) * g.c, n, g.c, g.gate, g.limit, g.bits + m / 64, nullptr});
   }
-  return CountBits(g.bits, g.sites);
+  return count;
 }
 
 }  // namespace

@@ -74,25 +74,51 @@ inline void SplitPairs(const float* rows, int sites, float* first, float* second
   }
 }
 
+// Four rows of three (r0 g0 b0 r1 | g1 b1 r2 g2 | b2 r3 g3 b3) become their three columns.
+inline void SplitTriple(Quad& a, Quad& b, Quad& c) {
+  const Quad r = RRM_SHUFFLE(RRM_SHUFFLE(a, b, 0, 3, 6, 6), c, 0, 1, 2, 5);
+  const Quad g = RRM_SHUFFLE(RRM_SHUFFLE(a, b, 1, 4, 7, 7), c, 0, 1, 2, 6);
+  c = RRM_SHUFFLE(RRM_SHUFFLE(a, b, 2, 5, 5, 5), c, 0, 1, 4, 7);
+  a = r;
+  b = g;
+}
+
 // Three channels side by side: four sites are three quads.
 inline void SplitTriples(const float* rows, int sites, float* out, int64_t plane) {
   int m = 0;
   for (; m + 4 <= sites; m += 4) {
-    const Quad a = LoadQuad(rows + 3 * m);      // r0 g0 b0 r1
-    const Quad b = LoadQuad(rows + 3 * m + 4);  // g1 b1 r2 g2
-    const Quad c = LoadQuad(rows + 3 * m + 8);  // b2 r3 g3 b3
-    StoreQuad(out + m, RRM_SHUFFLE(RRM_SHUFFLE(a, b, 0, 3, 6, 6), c, 0, 1, 2, 5));
-    StoreQuad(out + plane + m, RRM_SHUFFLE(RRM_SHUFFLE(a, b, 1, 4, 7, 7), c, 0, 1, 2, 6));
-    StoreQuad(out + 2 * plane + m, RRM_SHUFFLE(RRM_SHUFFLE(a, b, 2, 5, 5, 5), c, 0, 1, 4, 7));
+    Quad a = LoadQuad(rows + 3 * m), b = LoadQuad(rows + 3 * m + 4), c = LoadQuad(rows + 3 * m + 8);
+    SplitTriple(a, b, c);
+    StoreQuad(out + m, a);
+    StoreQuad(out + plane + m, b);
+    StoreQuad(out + 2 * plane + m, c);
   }
   for (; m < sites; ++m) {
     for (int j = 0; j < 3; ++j) out[j * plane + m] = rows[3 * m + j];
   }
 }
 
-// Sites per pass: each writes whole cache lines of a plane while the rows stay in the cache.
-constexpr int kPlanarSites = 64;
+// Three planes to rows of three: four sites are three quads.
+inline void JoinTriples(const float* x, int64_t plane, int sites, float* rows) {
+  int m = 0;
+  for (; m + 4 <= sites; m += 4) {
+    const Quad a = LoadQuad(x + m);
+    const Quad b = LoadQuad(x + plane + m);
+    const Quad c = LoadQuad(x + 2 * plane + m);
+    const Quad ab = RRM_SHUFFLE(a, b, 0, 4, 1, 5);   // a0 b0 a1 b1
+    const Quad ab2 = RRM_SHUFFLE(a, b, 2, 6, 3, 7);  // a2 b2 a3 b3
+    StoreQuad(rows + 3 * m, RRM_SHUFFLE(ab, c, 0, 1, 4, 2));
+    const Quad bc = RRM_SHUFFLE(ab, c, 3, 5, 3, 5);  // b1 c1
+    StoreQuad(rows + 3 * m + 4, RRM_SHUFFLE(bc, ab2, 0, 1, 4, 5));
+    const Quad ca = RRM_SHUFFLE(ab2, c, 6, 2, 3, 7);  // c2 a3 b3 c3
+    StoreQuad(rows + 3 * m + 8, ca);
+  }
+  for (; m < sites; ++m) {
+    for (int j = 0; j < 3; ++j) rows[3 * m + j] = x[j * plane + m];
+  }
+}
 
+// kPlanarSites a pass: each writes whole cache lines of a plane while the rows stay in the cache.
 void ToPlanar(const float* rows, int64_t row_stride, int32_t sites, int32_t c, float* out, int64_t out_plane) {
   if (c == 1 && row_stride == 1) {
     __builtin_memcpy(out, rows, static_cast<size_t>(sites) * sizeof(float));

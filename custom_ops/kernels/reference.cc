@@ -273,13 +273,12 @@ void ArgMax(const RowArgs& g, bool last) {
   }
 }
 
-bool Replaces(Gate gate, float limit, const float* fresh, int64_t fresh_step, const float* held, int64_t held_step,
-              int c) {
+bool Replaces(Gate gate, float limit, const float* fresh, int64_t fresh_step, const float* held, int c) {
   bool differs = false;
   float sum = 0.0f;
   for (int j = 0; j < c; ++j) {
     const float x = fresh[j * fresh_step];
-    const float y = held[j * held_step];
+    const float y = held[j];
     differs = differs || memcmp(&x, &y, sizeof(float)) != 0;
     sum += (x - y) * (x - y);
   }
@@ -293,7 +292,7 @@ int64_t Commit(const CommitArgs& g) {
   memset(g.bits, 0, sizeof(uint64_t) * static_cast<size_t>((g.sites + 63) / 64));
   for (int m = 0; m < g.sites; ++m) {
     const int64_t at = static_cast<int64_t>(m) * g.c;
-    if (!Replaces(g.gate, g.limit, g.fresh + at, 1, g.held + at, 1, g.c)) continue;
+    if (!Replaces(g.gate, g.limit, g.fresh + at, 1, g.held + at, g.c)) continue;
     for (int j = 0; j < g.c && delta != nullptr; ++j) *delta++ = g.fresh[at + j] - g.held[at + j];
     for (int j = 0; j < g.c; ++j) g.held[at + j] = g.fresh[at + j];
     g.bits[m / 64] |= uint64_t{1} << (m % 64);
@@ -306,11 +305,9 @@ int64_t CommitPlanar(const CommitPlanarArgs& g) {
   int64_t count = 0;
   memset(g.bits, 0, sizeof(uint64_t) * static_cast<size_t>((g.sites + 63) / 64));
   for (int m = 0; m < g.sites; ++m) {
-    if (!Replaces(g.gate, g.limit, g.x + m, g.plane, g.planar + m, g.planar_plane, g.c)) continue;
-    for (int j = 0; j < g.c; ++j) {
-      g.planar[j * g.planar_plane + m] = g.x[j * g.plane + m];
-      g.held[static_cast<int64_t>(m) * g.c + j] = g.x[j * g.plane + m];
-    }
+    float* held = g.held + static_cast<int64_t>(m) * g.c;
+    if (!Replaces(g.gate, g.limit, g.x + m, g.plane, held, g.c)) continue;
+    for (int j = 0; j < g.c; ++j) held[j] = g.x[j * g.plane + m];
     g.bits[m / 64] |= uint64_t{1} << (m % 64);
     ++count;
   }

@@ -204,13 +204,13 @@ struct CommitArgs {
   float* deltas;
 };
 
-// As CommitArgs, for planar input: channel j of site m is x[j * plane + m], its held copy planar[j * planar_plane + m].
-// A site that replaces is written to planar and to held[m * c + j]. kRms sums channels in ascending order, fused.
+// As CommitArgs, for planar input: channel j of site m is x[j * plane + m]. room: for kPlanarSites * c floats, or null
+// where c is 1.
+constexpr int kPlanarSites = 64;
 struct CommitPlanarArgs {
   const float* x;
   int64_t plane;
-  float* planar;
-  int64_t planar_plane;
+  float* room;
   float* held;
   int32_t sites;
   int32_t c;

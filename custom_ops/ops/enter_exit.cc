@@ -24,7 +24,6 @@ int32_t tasks_for(int64_t floats, int32_t rows) {
 
 struct EnterState : MapState {
   int64_t frames = 0;
-  Floats planar;  // the held picture once more, channel by channel as it comes (not for channels_last)
 };
 
 class Enter : public Node {
@@ -96,7 +95,6 @@ class Enter : public Node {
     const std::unique_lock own = state.lock();
     const bool fresh = state.begin(shape);
     const int64_t floats = state.out->rows.size();
-    if (!channels_last_ && fresh) state.planar.resize(floats);
     const float turn = period_ > 1 && state.frames++ % period_ == 0 ? drift_ : 1.0f;
     const GateLevel level = state.level(gate_, factor, turn, fresh);
     state.next.clear();
@@ -122,7 +120,6 @@ class Enter : public Node {
       stats_.changed += changed.load();
     }
     state.finish(gate_, kernels_, changed.load(), fresh);
-    state.bytes += state.planar.bytes();
     return state.ticket(stream, factor, turn);
   }
 
@@ -130,11 +127,11 @@ class Enter : public Node {
                       int32_t y) const {
     const int64_t plane = static_cast<int64_t>(shape.height) * shape.width, at = static_cast<int64_t>(y) * shape.width;
     CommitPlanarArgs args{};
+    Scratch& scratch = Scratch::of_thread();
     if (x.dtype == Dtype::kFloat) {
       args.x = x.as<float>() + at;
       args.plane = plane;
     } else {
-      Scratch& scratch = Scratch::of_thread();
       scratch.temp.grow(static_cast<int64_t>(shape.width) * shape.channels);
       for (int32_t c = 0; c < shape.channels; ++c) {
         kernels_.u8_to_f32(x.as<uint8_t>() + c * plane + at, shape.width, scratch.temp.data() + c * shape.width);
@@ -142,8 +139,8 @@ class Enter : public Node {
       args.x = scratch.temp.data();
       args.plane = shape.width;
     }
-    args.planar = state.planar.data() + at;
-    args.planar_plane = plane;
+    scratch.fresh.grow(int64_t{kPlanarSites} * shape.channels);
+    args.room = scratch.fresh.data();
     args.held = state.out->row(at);
     args.sites = shape.width;
     args.c = shape.channels;

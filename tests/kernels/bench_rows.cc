@@ -104,14 +104,14 @@ void Commits(const Kernels& k, int c, int sites, rrm::Gate gate, int changed) {
 
 void Planar(const Kernels& k, int c, int sites, rrm::Gate gate, int changed) {
   const size_t n = static_cast<size_t>(sites) * c;
-  Floats x[2] = {Random(n), {}}, rows(n), planar(n);
+  Floats x[2] = {Random(n), {}}, rows(n), planar(n), room(rrm::kPlanarSites * c);
   x[1] = x[0];
   for (int m = 0; m < sites; ++m) {
     if (rand() % 16 < changed) x[1][m] += 1;
   }
   std::vector<uint64_t> bits(sites / 64 + 1);
   const auto call = [&](int i) {
-    k.commit_planar({x[i % 2].data(), sites, planar.data(), sites, rows.data(), sites, c, gate, 0.25f, bits.data()});
+    k.commit_planar({x[i % 2].data(), sites, room.data(), rows.data(), sites, c, gate, 0.25f, bits.data()});
   };
   char name[64];
   snprintf(name, sizeof(name), "commit_planar %s %d/16", gate == rrm::Gate::kExact ? "exact" : "rms", changed);

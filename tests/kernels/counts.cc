@@ -93,8 +93,7 @@ void Commit(const rrm::Kernels& k, Data& d, rrm::Gate gate) {
 }
 
 void Planar(const rrm::Kernels& k, Data& d, rrm::Gate gate) {
-  k.commit_planar(
-      {d.fresh.data(), kSites, d.planar.data(), kSites, d.out.data(), kSites, 3, gate, 0.25f, d.bits.data()});
+  k.commit_planar({d.fresh.data(), kSites, d.planar.data(), d.out.data(), kSites, 3, gate, 0.25f, d.bits.data()});
 }
 
 }  // namespace

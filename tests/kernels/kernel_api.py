@@ -72,7 +72,7 @@ RowArgs = _struct("RowArgs", "rows:p row_stride:l sites:i c:i out:p")
 LrnParameters = _struct("LrnParameters", "size:i alpha:f beta:f bias:f")
 CommitArgs = _struct("CommitArgs", "fresh:p held:p sites:i c:i gate:i limit:f bits:p deltas:p")
 CommitPlanarArgs = _struct(
-    "CommitPlanarArgs", "x:p plane:l planar:p planar_plane:l held:p sites:i c:i gate:i limit:f bits:p"
+    "CommitPlanarArgs", "x:p plane:l room:p held:p sites:i c:i gate:i limit:f bits:p"
 )
 
 
