@@ -18,6 +18,7 @@ from rrm_onnx.normalise.affine import fold_affine
 from rrm_onnx.normalise.ahead import respell_ahead
 from rrm_onnx.normalise.arg_max import split_arg_max
 from rrm_onnx.normalise.arithmetic import spell_out
+from rrm_onnx.normalise.depth import join_depth
 from rrm_onnx.normalise.enlarge import join_enlargements
 from rrm_onnx.normalise.focus import join_focus
 from rrm_onnx.normalise.fold import fold, known_types
@@ -63,6 +64,7 @@ STEPS = (
     lift_points,
     fold_forward,
     reorder,
+    join_depth,
 )
 
 
