@@ -87,11 +87,20 @@ RRM_ALWAYS_INLINE void GemmStep(Tile<R, NV, H>& acc, const float* const* rows, i
   }
 }
 
+// Values of k in a line of the cache.
+constexpr int kLine = 16;
+
 // acc += piece times weights, len values of k. The row pointers of tall tiles outnumber the general registers: they
-// are read from the caller's table (or the stack), which is in L1, at each step.
+// are read from the caller's table (or the stack), which is in L1, at each step. fetches: the next R rows are asked for
+// line by line, as far as these are read: asked for at once, they would wait for each other, and this tile for them.
 template <int R, int NV, int H>
-RRM_ALWAYS_INLINE void GemmPiece(Tile<R, NV, H>& acc, const float* const* rows, int len, const float* w) {
+RRM_ALWAYS_INLINE void GemmPiece(Tile<R, NV, H>& acc, const float* const* rows, int len, const float* w, bool fetches) {
   int k = 0;
+  for (; fetches && k + kLine <= len; k += kLine) {
+#pragma GCC unroll 24
+    for (int r = 0; r < R; ++r) Prefetch(rows[R + r] + k);
+    for (int i = 0; i < kLine; i += kSteps, w += kSteps * acc.kWidth) GemmStep<kSteps>(acc, rows, k + i, w);
+  }
   for (; k + kSteps <= len; k += kSteps, w += kSteps * acc.kWidth) GemmStep<kSteps>(acc, rows, k, w);
   if (kSteps > 1 && k < len) GemmStep<1>(acc, rows, k, w);
 }
@@ -114,8 +123,9 @@ void GemmTile(const GemmArgs& g, int m, const float* w, float* out, int n) {
   }
   w += acc.kWidth;
   const float* const* rows = g.rows + m;
+  const bool fetches = g.fetches && m + 2 * R <= g.sites;  // later tiles are as tall, or taller
   for (int p = 0; p < g.pieces; ++p, rows += g.rows_stride) {
-    GemmPiece(acc, rows, g.lens[p], w);
+    GemmPiece(acc, rows, g.lens[p], w, fetches);
     w += static_cast<int64_t>(g.lens[p]) * acc.kWidth;
   }
   constexpr int kFull = H ? NV : NV - 1;  // whole registers that are stored whole; the last one may have a tail
@@ -185,6 +195,7 @@ constexpr GemmPanelFn PanelOf(int registers) {
 void Gemm(const GemmArgs& g) {
   if (g.sites <= 0 || g.n <= 0) return;
   const Panels panels(g.n);
+  GemmArgs args = g;
   const float* w = g.packed;
   int first = 0;
   for (int p = 0; p < panels.count; ++p) {
@@ -193,7 +204,8 @@ void Gemm(const GemmArgs& g) {
     if constexpr (kHalfLanes > 0) {
       if (panels.Half(p)) run = PanelOf<1>(panels.Registers(p));
     }
-    run(g, w, g.out + first, g.n - first < width ? g.n - first : width);
+    run(args, w, g.out + first, g.n - first < width ? g.n - first : width);
+    args.fetches = false;  // the rows are near by now
     w += (static_cast<int64_t>(g.k) + 1) * width;
     first += width;
   }

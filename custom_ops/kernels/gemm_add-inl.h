@@ -16,7 +16,7 @@ void AddTile(const GemmAddArgs& g, int m, const float* w, int column) {
     for (int v = 0; v < NV; ++v) acc.whole[r][v] = Zero();
     if (H) acc.half[r] = LowerHalf(Zero());
   }
-  GemmPiece(acc, g.rows + m, g.count, w);
+  GemmPiece(acc, g.rows + m, g.count, w, false);
 #pragma GCC unroll 24
   for (int r = 0; r < R; ++r) {
     float* out = g.outs[m + r] + column;

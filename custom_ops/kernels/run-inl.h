@@ -115,11 +115,13 @@ void EdgeSite(const Fold& fold, int m, TapRange taps) {
   if (j < c) EdgeVecs<1>(fold, m, j, taps, FirstLanes{c - j});
 }
 
-inline void PrefetchRows(const RunArgs& g, int m, int n, int step) {
-  if (g.ahead == nullptr) return;
-  for (int i = 0; i < n; ++i, m += step) {
-    for (int j = 0; j < g.c; j += 16) Prefetch(g.ahead[m] + j);
-  }
+// What `ahead` has of N sites from channel j on: line by line, between the sums. Asked for at once, these lines would
+// wait for each other, and the sums for them.
+template <int N>
+RRM_ALWAYS_INLINE void FetchAhead(const RunArgs& g, int m, int step, int j) {
+  if (g.ahead == nullptr || j % 16 != 0) return;
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) Prefetch(g.ahead[m + i * step] + j);
 }
 
 // All channels of N sites: sites outside, channels inside, so that memory is read as it lies. S > 0: sites m, m + step,
@@ -128,10 +130,10 @@ template <int N, int KW, int S, class Fold>
 void RunSites(const Fold& given, int m, int step) {
   const RunArgs g = given.args;  // a copy: what is stored to `out` can't change it
   const Fold fold{g};
-  PrefetchRows(g, m, N, step);
   const Bands bands(g, m);
   float* out = g.out + m * g.out_stride;
   const auto vec = [&](int j, auto lanes) __attribute__((always_inline)) {
+    FetchAhead<N>(g, m, step, j);
     if constexpr (S > 0) {
       SharedVec<N, KW, S>(fold, bands, g.pitch * step, out, g.out_stride * step, j, lanes);
     } else {
@@ -159,7 +161,7 @@ template <int KW, int S, class Fold>
 void RunOfWidth(const Fold& fold) {
   const RunArgs& g = fold.args;
   const auto edge = [&](int m) {
-    PrefetchRows(g, m, 1, 1);
+    for (int j = 0; j < g.c; j += 16) FetchAhead<1>(g, m, 1, j);
     EdgeSite(fold, m, TapsWithin(g, m));
   };
   int m = 0, inside = g.sites;

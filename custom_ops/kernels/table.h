@@ -59,6 +59,7 @@ enum class Gate : int32_t { kAll, kExact, kRms };
 // Row m of a is made of `pieces` pieces: piece p begins at rows[p * rows_stride + m] and has lens[p] floats.
 // sum(lens) == the k that `packed` was made for. Output row m begins at out + m * out_stride, n floats.
 // ahead: null, or rows of n floats, one per site, that the caller touches next: they are fetched meanwhile.
+// fetches: input rows may be far away, those of later sites are fetched while earlier ones are computed.
 struct GemmArgs {
   const float* const* rows;
   int64_t rows_stride;
@@ -71,6 +72,7 @@ struct GemmArgs {
   float* out;
   int64_t out_stride;
   const float* const* ahead;
+  bool fetches;
 };
 
 // outs[m][column + j] += sum_k rows[m][k] * w[first + k][j], k ascending from 0 to count - 1, the sum taken from zero

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "ops/ahead.h"
 #include "ops/columns.h"
 #include "ops/depthwise.h"
 #include "ops/factories.h"
@@ -159,6 +160,9 @@ class Conv final : public SiteNode {
   // Its lists are one for each stretch of taps.
   static constexpr int32_t kWidest = 16;
 
+  // Of a block, whose input is asked for behind the one before: about a tile of the kernel.
+  static constexpr int32_t kFirstSites = 12;
+
   // So many are one block; with more, each thread has blocks of its own.
   int64_t most_sites(const MapShape& shape) const {
     constexpr int32_t kFewSites = 24;
@@ -180,9 +184,11 @@ class Conv final : public SiteNode {
     for (size_t i = 0; i < columns_.size(); ++i) {
       if (i == 0 || group_ > 1) point(in, block, static_cast<int32_t>(i), scratch, args);
       PhaseClock::of_thread().lap(Phase::kPointers);
+      args.fetches = i == 0 || group_ > 1;
       multiply(columns_[i], args, out);
       PhaseClock::of_thread().lap(Phase::kGemm);
     }
+    if (block.next != nullptr) fetch_windows(in, geometry_.window(in.height, in.width), *block.next, kFirstSites);
   }
 
   void multiply(const Columns& columns, GemmArgs args, float* out) const {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "ops/ahead.h"
+
 namespace rrm {
 Depthwise::Depthwise(const Dense& w, const Dense& b)
     : taps_(static_cast<int32_t>(w.shape[2] * w.shape[3])), bias_(b.as<float>(), b.as<float>() + b.count()) {
@@ -16,7 +18,9 @@ Depthwise::Depthwise(const Dense& w, const Dense& b)
 void Depthwise::rows(const Kernels& kernels, const MapInput& in, const Window& w, const Block& block,
                      const float* const* ahead, Scratch& scratch, float* out) const {
   if (w.kernel[0] > kMostBands) return sites(kernels, in, w, block, scratch, out);
+  Ahead inputs(in, w, block);
   for (const Run& r : block.runs) {
+    inputs.pass();
     run(kernels, in, w, r, ahead, out);
     if (ahead != nullptr) ahead += r.n;
     out += static_cast<int64_t>(r.n) * channels();

@@ -4,6 +4,7 @@
 #include <array>
 #include <string_view>
 
+#include "ops/ahead.h"
 #include "ops/factories.h"
 #include "ops/site_node.h"
 
@@ -63,7 +64,11 @@ class Binary final : public SiteNode {
 
   void rows(std::span<const MapInput> in, const MapShape& shape, const SiteState&, const Block& block, Scratch& scratch,
             float* out) const override {
+    const Window same;
+    Ahead first(in[0], same, block), second(in[1], same, block);
     for (const Run& r : block.runs) {
+      first.pass();
+      second.pass();
       const Side a = side_of(in[0], r, shape, scratch.temp), b = side_of(in[1], r, shape, scratch.borders);
       const BinaryArgs args{op_,    a.rows, a.stride,       a.wide, b.rows,        b.stride,
                             b.wide, r.n,    shape.channels, out,    shape.channels};
@@ -107,7 +112,10 @@ class BinaryConst final : public SiteNode {
 
   void rows(std::span<const MapInput> in, const MapShape& shape, const SiteState&, const Block& block, Scratch& scratch,
             float* out) const override {
+    const Window same;
+    Ahead ahead(in[0], same, block);
     for (const Run& r : block.runs) {
+      ahead.pass();
       const int64_t site = static_cast<int64_t>(r.y) * shape.width + r.x;
       const int32_t stride = height_ == 0 ? 0 : channels_;
       const Side c{constant_.data() + site * stride, stride, channels_ == shape.channels};

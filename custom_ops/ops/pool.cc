@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 
+#include "ops/ahead.h"
 #include "ops/factories.h"
 #include "ops/geometry.h"
 
@@ -71,7 +72,9 @@ class MaxPool final : public Pool {
     const MapInput& in = inputs[0];
     const Window w = geometry_.window(in.height, in.width);
     if (w.kernel[0] > kMostBands) return sites(in, w, shape, block, scratch, out);
+    Ahead ahead(in, w, block);
     for (const Run& r : block.runs) {
+      ahead.pass();
       std::array<const float*, kMostBands> bands;
       int32_t at = 0;
       for (const Piece& piece : in.pieces) {

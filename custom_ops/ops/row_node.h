@@ -1,6 +1,7 @@
 // A node whose output row is a function of the same site's input row, all channels at once.
 #pragma once
 
+#include "ops/ahead.h"
 #include "ops/site_node.h"
 
 namespace rrm {
@@ -24,7 +25,10 @@ class RowNode : public SiteNode {
 
   void rows(std::span<const MapInput> in, const MapShape& shape, const SiteState&, const Block& block, Scratch& scratch,
             float* out) const override {
+    const Window same;
+    Ahead ahead(in[0], same, block);
     for (const Run& r : block.runs) {
+      ahead.pass();
       const int64_t site = static_cast<int64_t>(r.y) * shape.width + r.x;
       const Piece& first = in[0].pieces[0];
       if (in[0].pieces.size() == 1) {

@@ -81,7 +81,10 @@ std::vector<Block> cut_blocks(const std::vector<Run>& runs, int32_t limit, std::
   }
   std::vector<Block> blocks;
   blocks.reserve(ranges.size());
-  for (const Range& r : ranges) blocks.push_back({std::span(pieces).subspan(r.first, r.end - r.first), r.sites});
+  for (const Range& r : ranges) {
+    const Run* next = r.end < pieces.size() ? &pieces[r.end] : nullptr;
+    blocks.push_back({std::span(pieces).subspan(r.first, r.end - r.first), r.sites, next});
+  }
   return blocks;
 }
 

@@ -16,7 +16,7 @@ from rrm_onnx.normalise.tools import values_of
 
 
 def join_depth(graph: gs.Graph, opset: int) -> None:
-    """Rewrite every such Conv, where nothing but convolutions reads the SpaceToDepth (else it has to be made anyway)."""
+    """Rewrite every such Conv, where nothing but convolutions reads the SpaceToDepth."""
     outputs = {id(t) for t in graph.outputs}
     for node in list(graph.nodes):
         if node.op != "SpaceToDepth" or node.domain or not is_sized(node.inputs[0]):
@@ -28,7 +28,7 @@ def join_depth(graph: gs.Graph, opset: int) -> None:
 
 
 def is_sized(tensor: gs.Tensor) -> bool:
-    """Whether height and width are known: SpaceToDepth refuses those that the block does not divide, a Conv would not."""
+    """Whether height and width are known: SpaceToDepth refuses what the block does not divide, a Conv would not."""
     shape = tensor.shape
     return shape is not None and len(shape) == 4 and all(isinstance(d, (int, np.integer)) for d in shape[2:])
 

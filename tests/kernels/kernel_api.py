@@ -53,7 +53,7 @@ def _struct(name: str, fields: str) -> type[ct.Structure]:
 
 Activation = _struct("Activation", "kind:i a:f b:f slopes:p")
 GemmArgs = _struct(
-    "GemmArgs", "rows:p rows_stride:l lens:p pieces:i sites:i packed:p k:i n:i out:p out_stride:l ahead:p"
+    "GemmArgs", "rows:p rows_stride:l lens:p pieces:i sites:i packed:p k:i n:i out:p out_stride:l ahead:p fetches:b"
 )
 GemmAddArgs = _struct("GemmAddArgs", "rows:p outs:p sites:i packed:p k:i n:i first:i count:i column:i")
 DepthwiseArgs = _struct(
@@ -71,9 +71,7 @@ BinaryArgs = _struct(
 RowArgs = _struct("RowArgs", "rows:p row_stride:l sites:i c:i out:p")
 LrnParameters = _struct("LrnParameters", "size:i alpha:f beta:f bias:f")
 CommitArgs = _struct("CommitArgs", "fresh:p held:p sites:i c:i gate:i limit:f bits:p deltas:p")
-CommitPlanarArgs = _struct(
-    "CommitPlanarArgs", "x:p plane:l room:p held:p sites:i c:i gate:i limit:f bits:p"
-)
+CommitPlanarArgs = _struct("CommitPlanarArgs", "x:p plane:l room:p held:p sites:i c:i gate:i limit:f bits:p")
 
 
 class Kernels(ct.Structure):

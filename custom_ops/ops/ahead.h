@@ -1,0 +1,34 @@
+// Input rows that are read soon, asked for while earlier ones are computed: what was last touched a frame ago lies in
+// memory, and the processor's own prefetching does not follow runs of a few sites.
+#pragma once
+
+#include "ops/geometry.h"
+
+namespace rrm {
+
+// Asks for what the windows of a run's first `most` sites see.
+void fetch_windows(const MapInput& in, const Window& window, const Run& run, int32_t most);
+
+// Stays some sites ahead of a block's runs, across the block's end.
+class Ahead {
+ public:
+  Ahead(const MapInput& in, const Window& window, const Block& block) : in_(in), window_(window), block_(block) {}
+
+  // To be called before each run of the block, in their order.
+  void pass();
+
+ private:
+  // Sites that take as long as the memory takes to answer.
+  static constexpr int32_t kSites = 8;
+
+  const Run* run(size_t i) const { return i < block_.runs.size() ? &block_.runs[i] : block_.next; }
+
+  const MapInput& in_;
+  const Window& window_;
+  const Block& block_;
+  size_t at_ = 0;       // the run that is computed now
+  size_t fetched_ = 1;  // the first run that was not asked for
+  int32_t sites_ = 0;   // of the runs between
+};
+
+}  // namespace rrm
