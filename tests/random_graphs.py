@@ -128,7 +128,8 @@ def activation(g: Graph) -> Map | None:
         "gelu with tanh": lambda: gelu_with_tanh(g, x.name),
         "log": lambda: add("Log", add("Add", add("Abs", x.name), const(0.5))),
         "square": lambda: add("Pow", add("Tanh", x.name), const(g.choose((2.0, 3.0)))),
-        "root": lambda: add("Pow", add("Sigmoid", x.name), const(g.choose((0.5, 1.5, -1.0)))),
+        # Of values far from zero: there onnxruntime's own error would be most of what comes out.
+        "root": lambda: add("Pow", add("Sigmoid", add("Tanh", x.name)), const(g.choose((0.5, 1.5, -1.0)))),
         "Selu": lambda: add("Selu", x.name),
         "hard": lambda: add("Mul", x.name, add("HardSigmoid", x.name, alpha=1 / 6, beta=0.5)),
         "gelu": lambda: add(

@@ -8,13 +8,18 @@ from hypothesis import strategies as st
 from models import Net
 from normalised import same_function
 
+from rrm_onnx.load import load
+from rrm_onnx.normalise import normalise
+
 C = 3
 
 
-def deep_net(block: int, convs: list[dict[str, object]], batch: int | str = 2) -> Net:
+def deep_net(
+    block: int, convs: list[dict[str, object]], batch: int | str = 2, size: tuple[int | str, int | str] = (12, 18)
+) -> Net:
     """x -> SpaceToDepth(block) -> the convolutions; a `kernel` of two numbers, other entries are attributes."""
     net = Net(13)
-    x = net.add("SpaceToDepth", net.input(shape=(batch, C, 12, 18)), blocksize=block)
+    x = net.add("SpaceToDepth", net.input(shape=(batch, C, *size)), blocksize=block)
     deep = C * block**2
     for i, given_attrs in enumerate(convs):
         attrs = dict(given_attrs)
@@ -58,6 +63,21 @@ def test_valid_has_no_pads() -> None:
 def test_what_is_no_larger_window_stays(conv: dict[str, object]) -> None:
     plain: dict[str, object] = {"kernel": (1, 1)}
     assert same_function(deep_net(2, [plain, conv]).model()) == {"SpaceToDepth": 1, "Conv": 2}
+
+
+@pytest.mark.parametrize("size", [(13, 12), (12, 13), ("h", "w")])
+def test_sizes_that_it_would_fail_on_still_fail(size: tuple[int | str, int | str]) -> None:
+    """onnxruntime refuses a size that the block does not divide, and so does what the model becomes."""
+    graph = normalise(load(deep_net(2, [{"kernel": (3, 3)}], size=size).model())).graph
+    assert [n.op for n in graph.nodes] == ["SpaceToDepth", "Conv"]
+
+
+def test_two_in_a_row_are_one_convolution() -> None:
+    net = Net(13)
+    x = net.add("SpaceToDepth", net.input(shape=(1, C, 12, 24)), blocksize=2)
+    x = net.add("SpaceToDepth", x, blocksize=3)
+    net.output(net.conv(x, 4, 36 * C, out="y"))
+    assert same_function(net.model()) == {"Conv": 1}
 
 
 def test_stays_where_the_map_is_read_elsewhere() -> None:

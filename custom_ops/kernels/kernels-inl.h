@@ -20,6 +20,7 @@
 #include "run-inl.h"
 #include "depthwise-inl.h"
 #include "commit-inl.h"
+#include "commit_planar-inl.h"
 #include "gemm-inl.h"
 #include "gemm_add-inl.h"
 #include "rows-inl.h"

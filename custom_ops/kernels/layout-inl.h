@@ -1,4 +1,5 @@
-// to_planar, gather_channels, row_sum, row_max; and Quad, the 4 x 4 transposition that commit_planar shares.
+// to_planar, gather_channels, row_sum, row_max; and Quad: the turns of rows and planes that commit and commit_planar
+// share.
 #pragma once
 
 namespace rrm {

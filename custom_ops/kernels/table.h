@@ -59,7 +59,8 @@ enum class Gate : int32_t { kAll, kExact, kRms };
 // Row m of a is made of `pieces` pieces: piece p begins at rows[p * rows_stride + m] and has lens[p] floats.
 // sum(lens) == the k that `packed` was made for. Output row m begins at out + m * out_stride, n floats.
 // ahead: null, or rows of n floats, one per site, that the caller touches next: they are fetched meanwhile.
-// fetches: input rows may be far away, those of later sites are fetched while earlier ones are computed.
+// fetches: input rows may be far away, those of later sites are fetched while earlier ones are computed (a level may
+// leave it).
 struct GemmArgs {
   const float* const* rows;
   int64_t rows_stride;

@@ -38,7 +38,7 @@ void fetch_windows(const MapInput& in, const Window& w, const Run& r, int32_t mo
 }
 
 void Ahead::pass() {
-  if (at_ > 0 && at_ < fetched_) sites_ -= block_.runs[at_].n;
+  if (at_ > 0) sites_ -= block_.runs[at_].n;  // the first run is computed before it can be asked for
   ++at_;
   for (; sites_ < kSites && fetched_ <= block_.runs.size(); ++fetched_) {
     const Run* next = run(fetched_);

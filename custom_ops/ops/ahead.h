@@ -6,7 +6,8 @@
 
 namespace rrm {
 
-// Asks for what the windows of a run's first `most` sites see.
+// Asks for what the windows of a run's first `most` sites see (with what lies between their taps where they are dilated
+// or apart).
 void fetch_windows(const MapInput& in, const Window& window, const Run& run, int32_t most);
 
 // Stays some sites ahead of a block's runs, across the block's end.
@@ -26,9 +27,9 @@ class Ahead {
   const MapInput& in_;
   const Window& window_;
   const Block& block_;
-  size_t at_ = 0;       // the run that is computed now
+  size_t at_ = 0;       // the run that pass() is called for next
   size_t fetched_ = 1;  // the first run that was not asked for
-  int32_t sites_ = 0;   // of the runs between
+  int32_t sites_ = 0;   // of the runs from the one to the other
 };
 
 }  // namespace rrm

@@ -71,7 +71,7 @@ struct SiteState : MapState {
 struct Block {
   std::span<const Run> runs;
   int32_t sites;
-  const Run* next = nullptr;  // the run behind them that is computed next, where there is one
+  const Run* next = nullptr;  // the run behind them: this thread's next, but where its last block ends
 };
 
 // to[m] = the row at the block's m-th site; first: that of the map's first site, pitch: floats from one to the next.

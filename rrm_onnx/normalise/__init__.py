@@ -32,6 +32,7 @@ from rrm_onnx.normalise.layer_norm import join_layer_norms
 from rrm_onnx.normalise.layout import move_transposes
 from rrm_onnx.normalise.lines import lift_lines
 from rrm_onnx.normalise.points import lift_points
+from rrm_onnx.normalise.pools import chain_pools
 from rrm_onnx.normalise.rearrange import join_shuffles
 from rrm_onnx.normalise.reorder import reorder
 from rrm_onnx.normalise.rows import turn_rows
@@ -65,6 +66,7 @@ STEPS = (
     fold_forward,
     reorder,
     join_depth,
+    chain_pools,
 )
 
 

@@ -12,25 +12,28 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from rrm_onnx.common import free_name
-from rrm_onnx.normalise.tools import values_of
+from rrm_onnx.normalise.tools import retire, values_of
 
 
 def join_depth(graph: gs.Graph, opset: int) -> None:
     """Rewrite every such Conv, where nothing but convolutions reads the SpaceToDepth."""
     outputs = {id(t) for t in graph.outputs}
-    for node in list(graph.nodes):
-        if node.op != "SpaceToDepth" or node.domain or not is_sized(node.inputs[0]):
+    # Of two in a row the last first: then a Conv reads the one before.
+    for node in reversed(list(graph.nodes)):
+        if node.op != "SpaceToDepth" or node.domain or not is_divided(node.inputs[0], int(node.attrs["blocksize"])):
             continue
         deep = node.outputs[0]
         if id(deep) not in outputs and all(fits(reader, deep) for reader in deep.outputs):
             for reader in list(deep.outputs):
                 widen(graph, reader, node)
+            retire(node)
 
 
-def is_sized(tensor: gs.Tensor) -> bool:
-    """Whether height and width are known: SpaceToDepth refuses what the block does not divide, a Conv would not."""
-    shape = tensor.shape
-    return shape is not None and len(shape) == 4 and all(isinstance(d, (int, np.integer)) for d in shape[2:])
+def is_divided(tensor: gs.Tensor, block: int) -> bool:
+    """Whether the block divides height and width, which are known: a SpaceToDepth fails on others, a Conv would not."""
+    if tensor.shape is None or len(tensor.shape) != 4:
+        return False
+    return all(isinstance(d, (int, np.integer)) and d % block == 0 for d in tensor.shape[2:])
 
 
 def fits(conv: gs.Node, deep: gs.Tensor) -> bool:

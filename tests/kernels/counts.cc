@@ -66,7 +66,8 @@ struct Data {
 
 void Gemm(const rrm::Kernels& k, Data& d, int taps, const Floats& packed, int n, int sites) {
   for (int32_t& length : d.lens) length = 64;
-  k.gemm({d.rows.data(), kSites, d.lens.data(), taps, sites, packed.data(), taps * 64, n, d.out.data(), n, nullptr});
+  k.gemm(
+      {d.rows.data(), kSites, d.lens.data(), taps, sites, packed.data(), taps * 64, n, d.out.data(), n, nullptr, true});
 }
 
 void GemmAdd(const rrm::Kernels& k, Data& d, int taps, int sites) {
@@ -132,6 +133,7 @@ void Planar(const rrm::Kernels& k, Data& d, rrm::Gate gate) {
   COUNT(commit_exact_64_unchanged, Commit(k, d, rrm::Gate::kExact))                                                    \
   COUNT(commit_planar_3_all_changed, Planar(k, d, rrm::Gate::kExact))                                                  \
   COUNT(commit_planar_3_unchanged, Planar(k, d, rrm::Gate::kExact))                                                    \
+  COUNT(commit_planar_3_rms_unchanged, Planar(k, d, rrm::Gate::kRms))                                                  \
   COUNT(to_planar_64, k.to_planar(d.map.data(), 64, kSites, 64, d.planar.data(), kSites))                              \
   COUNT(gather_channels_64, k.gather_channels(d.map.data(), kMost, kSites, d.order.data(), 64, d.out.data(), 64))      \
   COUNT(row_sum_64, k.row_sum(d.map.data(), 64, kSites, 64, d.out.data()))                                             \
