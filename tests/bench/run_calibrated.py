@@ -9,7 +9,7 @@ and every 3rd frame only would agree to.
 
 With --keep FOLDER the thresholds of a pair are kept there, and taken from there the next time: a second run measures
 without searching. With --long FRAMES the 99th percentiles of both are also measured over so many frames, for which the
-whole clip is run forth and back.
+whole clip is run forth and back. --openvino times OpenVINO in the same rounds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from run_pairs import Agreement, Pair, cell, machine, parsed, parser_of
+import rivals
+from run_pairs import Agreement, Pair, beside, cell, machine, maker, parsed, parser_of, tell_missing
 
 from rrm_onnx import pipeline, yardstick
 from rrm_onnx.bench.interleave import Comparison
@@ -74,7 +75,7 @@ def measure(pair: Pair, given: argparse.Namespace) -> dict[str, Any]:
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_text(json.dumps(found, indent=1) + "\n")
     facts = found["calibration"]
-    row = compare(pair, found, None, feeds[half:], given)
+    row = compare(pair, found, None, feeds[half:], given, (rivals.FIRST,) if given.openvino else ())
     uniform: dict[str, Any] = {"tolerance": facts["uniform"] or 0.0, "agreement": None, "macs": None}
     other = compare(pair, None, uniform["tolerance"], feeds[half:], given)
     uniform |= {"agreement": other["agreement"], "macs": other["macs_share"], "ratio": other["ratio"]}
@@ -124,24 +125,28 @@ def compare(
     tolerance: float | None,
     feeds: Sequence[dict[str, np.ndarray]],
     given: argparse.Namespace,
+    others: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Dense and converted on these frames."""
+    """Dense and converted on these frames, and other ways to run the original."""
     converted: onnx.ModelProto = pipeline.run(pair.model, Options(tolerance=tolerance, thresholds=thresholds)).model
-    comparison = Comparison(pair.model, converted, given.threads, yardstick.config_entries())
+    entries = yardstick.config_entries()
+    found, missing = rivals.available({name: maker(name, pair, list(feeds), given, entries) for name in others})
+    tell_missing(missing, set())
+    comparison = Comparison(pair.model, converted, given.threads, entries, found)
     held: dict[int, list[float]] = {2: [], 3: []}
     last: dict[int, Any] = {}
     agreement = Agreement(pair, True)
 
     def on_frame(t: int, want: list[np.ndarray], got: list[np.ndarray]) -> None:
         agreement.add(t, want, got)
-        for every, found in held.items():
+        for every, lost in held.items():
             if t % every == 0:
                 last[every] = want
             if t:
-                found.append(pair.metrics.agreement(pair.pair, want, last[every]))
+                lost.append(pair.metrics.agreement(pair.pair, want, last[every]))
 
     result = comparison.run(feeds, on_frame)
-    means = {every: float(np.mean(found)) for every, found in held.items()}
+    means = {every: float(np.mean(lost)) for every, lost in held.items()}
     return {**result.to_dict(), "agreement": float(np.mean(agreement.got)), "hold": means}
 
 
@@ -150,13 +155,15 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10, help="of each search [10]")
     parser.add_argument("--keep", type=pathlib.Path, metavar="FOLDER", help="of thresholds, to read and to write")
     parser.add_argument("--long", type=int, metavar="FRAMES", help="also 99th percentiles over so many, forth and back")
+    parser.add_argument("--openvino", action="store_true", help="also OpenVINO in float32")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures there as well")
     given = parsed(parser)
-    given.isa, given.spinning = None, False
+    given.isa, given.spinning, given.denormals = None, False, False
+    columns = [*COLUMNS, *(beside(rivals.FIRST) if given.openvino else ())]
     yardstick.settle_denormals()
     where, rows = machine(given), []
     print(", ".join(f"{k} {v}" for k, v in where.items()))
-    print("\n| " + " | ".join(name for name, _ in COLUMNS) + " |\n|" + "---|" * len(COLUMNS), flush=True)
+    print("\n| " + " | ".join(name for name, _ in columns) + " |\n|" + "---|" * len(columns), flush=True)
     failed = False
     for name in given.pair:
         try:
@@ -166,7 +173,7 @@ def main() -> int:
             hint = f"\n\nhint: {error.hint}" if error.hint else ""
             print(f"error: {name}: {error.message}{hint}", file=sys.stderr, flush=True)
             continue
-        print("| " + " | ".join(cell(template, rows[-1]) for _, template in COLUMNS) + " |", flush=True)
+        print("| " + " | ".join(cell(template, rows[-1]) for _, template in columns) + " |", flush=True)
         if given.json:
             given.json.write_text(json.dumps({"machine": where, "rows": rows}, indent=2) + "\n")
     return 1 if failed else 0

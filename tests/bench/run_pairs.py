@@ -199,12 +199,17 @@ def maker(
 def columns_of(given: argparse.Namespace) -> list[tuple[str, str]]:
     """The columns that these arguments fill."""
     left = [kind for kind, options in OPTIONAL.items() if not any(getattr(given, o) for o in options)]
-    columns = [c for c in COLUMNS if not c[1].startswith(tuple(left))]
-    for name in asked(given):
-        found = f"rivals[{name}]"
-        columns += [(f"{name} ms", f"{{{found}[ms]:.2f}}"), (f"converted : {name}", f"{{{found}[ratio]:.2f}}")]
-        columns += [(f"{name} error", f"{{{found}[error]:.2e}}")]
-    return columns
+    return [c for c in COLUMNS if not c[1].startswith(tuple(left))] + [c for name in asked(given) for c in beside(name)]
+
+
+def beside(rival: str) -> list[tuple[str, str]]:
+    """The columns of a rival."""
+    found = f"rivals[{rival}]"
+    return [
+        (f"{rival} ms", f"{{{found}[ms]:.2f}}"),
+        (f"converted : {rival}", f"{{{found}[ratio]:.2f}}"),
+        (f"{rival} error", f"{{{found}[error]:.2e}}"),
+    ]
 
 
 def cell(template: str, row: dict[str, Any]) -> str:
