@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import pathlib
 import sys
@@ -81,3 +82,14 @@ def test_kept_thresholds_of_other_frames_are_not_measured(corpus, tmp_path, monk
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--frames", "13"])
     assert run_calibrated.main() == 1
     assert "of other frames" in capsys.readouterr().err
+
+
+def test_openvino_is_timed_or_its_absence_told(corpus, tmp_path, monkeypatch, capsys, library):
+    pytest.importorskip("av")
+    row = run(corpus, monkeypatch, tmp_path, "--openvino")
+    said = capsys.readouterr()
+    assert "converted : OpenVINO" in said.out
+    if importlib.util.find_spec("openvino") is None:
+        assert "rivals" not in row and "note: OpenVINO: openvino is not installed" in said.err
+    else:
+        assert row["rivals"]["OpenVINO"]["ratio"] > 0 and not row["missing"]

@@ -8,20 +8,16 @@ namespace {
 // Of a stretch of rows. What follows a longer one the processor foresees.
 constexpr int64_t kMostFloats = 2048;
 
-void fetch_floats(const float* first, int64_t n) {
-  for (int64_t j = 0; j < std::min(n, kMostFloats); j += 16) Prefetch(first + j);
-}
-
 // Sites [x, end) of a row of the map.
 void fetch_sites(const MapInput& in, int32_t y, int32_t x, int32_t end) {
   for (const Piece& piece : in.pieces) {
     const float* row = in.row(piece, static_cast<int64_t>(y) * in.width + x);
     const int64_t pitch = piece.resident->channels;
     if (piece.count == pitch) {
-      fetch_floats(row, (end - x) * pitch);
+      fetch_floats(row, std::min((end - x) * pitch, kMostFloats));
       continue;
     }
-    for (int32_t i = x; i < end; ++i, row += pitch) fetch_floats(row, piece.count);
+    for (int32_t i = x; i < end; ++i, row += pitch) fetch_floats(row, std::min<int64_t>(piece.count, kMostFloats));
   }
 }
 

@@ -13,7 +13,8 @@ void fetch_windows(const MapInput& in, const Window& window, const Run& run, int
 // Stays some sites ahead of a block's runs, across the block's end.
 class Ahead {
  public:
-  Ahead(const MapInput& in, const Window& window, const Block& block) : in_(in), window_(window), block_(block) {}
+  // window: of the operator; by default a site's own row is what it reads.
+  Ahead(const MapInput& in, const Block& block, const Window& window = {}) : in_(in), block_(block), window_(window) {}
 
   // To be called before each run of the block, in their order.
   void pass();
@@ -25,8 +26,8 @@ class Ahead {
   const Run* run(size_t i) const { return i < block_.runs.size() ? &block_.runs[i] : block_.next; }
 
   const MapInput& in_;
-  const Window& window_;
   const Block& block_;
+  const Window window_;
   size_t at_ = 0;       // the run that pass() is called for next
   size_t fetched_ = 1;  // the first run that was not asked for
   int32_t sites_ = 0;   // of the runs from the one to the other

@@ -18,7 +18,7 @@ Depthwise::Depthwise(const Dense& w, const Dense& b)
 void Depthwise::rows(const Kernels& kernels, const MapInput& in, const Window& w, const Block& block,
                      const float* const* ahead, Scratch& scratch, float* out) const {
   if (w.kernel[0] > kMostBands) return sites(kernels, in, w, block, scratch, out);
-  Ahead inputs(in, w, block);
+  Ahead inputs(in, block, w);
   for (const Run& r : block.runs) {
     inputs.pass();
     run(kernels, in, w, r, ahead, out);

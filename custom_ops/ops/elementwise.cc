@@ -64,8 +64,7 @@ class Binary final : public SiteNode {
 
   void rows(std::span<const MapInput> in, const MapShape& shape, const SiteState&, const Block& block, Scratch& scratch,
             float* out) const override {
-    const Window same;
-    Ahead first(in[0], same, block), second(in[1], same, block);
+    Ahead first(in[0], block), second(in[1], block);
     for (const Run& r : block.runs) {
       first.pass();
       second.pass();
@@ -112,8 +111,7 @@ class BinaryConst final : public SiteNode {
 
   void rows(std::span<const MapInput> in, const MapShape& shape, const SiteState&, const Block& block, Scratch& scratch,
             float* out) const override {
-    const Window same;
-    Ahead ahead(in[0], same, block);
+    Ahead ahead(in[0], block);
     for (const Run& r : block.runs) {
       ahead.pass();
       const int64_t site = static_cast<int64_t>(r.y) * shape.width + r.x;

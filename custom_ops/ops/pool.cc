@@ -72,7 +72,7 @@ class MaxPool final : public Pool {
     const MapInput& in = inputs[0];
     const Window w = geometry_.window(in.height, in.width);
     if (w.kernel[0] > kMostBands) return sites(in, w, shape, block, scratch, out);
-    Ahead ahead(in, w, block);
+    Ahead ahead(in, block, w);
     for (const Run& r : block.runs) {
       ahead.pass();
       std::array<const float*, kMostBands> bands;

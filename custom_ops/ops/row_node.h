@@ -25,8 +25,7 @@ class RowNode : public SiteNode {
 
   void rows(std::span<const MapInput> in, const MapShape& shape, const SiteState&, const Block& block, Scratch& scratch,
             float* out) const override {
-    const Window same;
-    Ahead ahead(in[0], same, block);
+    Ahead ahead(in[0], block);
     for (const Run& r : block.runs) {
       ahead.pass();
       const int64_t site = static_cast<int64_t>(r.y) * shape.width + r.x;

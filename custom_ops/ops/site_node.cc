@@ -109,10 +109,12 @@ void point_rows(Resident& map, const Block& block, std::vector<const float*>& po
   point_rows(map.row(0), map.channels, map.width, block, pointers.data());
 }
 
+void fetch_floats(const float* first, int64_t n) {
+  for (int64_t j = 0; j < n; j += 16) Prefetch(first + j);
+}
+
 void fetch_rows(const float* const* rows, int32_t n, int32_t floats) {
-  for (int32_t m = 0; m < n; ++m) {
-    for (int32_t j = 0; j < floats; j += 16) Prefetch(rows[m] + j);
-  }
+  for (int32_t m = 0; m < n; ++m) fetch_floats(rows[m], floats);
 }
 
 Scratch& Scratch::of_thread() {

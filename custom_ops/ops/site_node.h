@@ -79,7 +79,8 @@ void point_rows(const float* first, int64_t pitch, int32_t width, const Block& b
 // pointers[m] = row of `map` at the block's m-th site.
 void point_rows(Resident& map, const Block& block, std::vector<const float*>& pointers);
 
-// Asks the first-level cache for rows that are touched soon.
+// Asks the first-level cache for what is touched soon: n floats, or n rows of so many.
+void fetch_floats(const float* first, int64_t n);
 void fetch_rows(const float* const* rows, int32_t n, int32_t floats);
 
 // Takes a block's fresh rows into `map`, run by run; then calls each(run, rows that replaced, their bits).

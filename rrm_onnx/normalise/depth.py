@@ -11,7 +11,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from rrm_onnx.common import free_name
+from rrm_onnx.normalise.forward import set_weights
 from rrm_onnx.normalise.tools import retire, values_of
 
 
@@ -25,7 +25,7 @@ def join_depth(graph: gs.Graph, opset: int) -> None:
         deep = node.outputs[0]
         if id(deep) not in outputs and all(fits(reader, deep) for reader in deep.outputs):
             for reader in list(deep.outputs):
-                widen(graph, reader, node)
+                widen(reader, node)
             retire(node)
 
 
@@ -43,6 +43,7 @@ def fits(conv: gs.Node, deep: gs.Tensor) -> bool:
     weights = values_of(conv.inputs[1])
     return (
         weights is not None
+        and weights.dtype == np.float32
         and weights.ndim == 4
         and int(conv.attrs.get("group", 1)) == 1
         and conv.attrs.get("auto_pad", "NOTSET") in ("NOTSET", "VALID")
@@ -50,12 +51,10 @@ def fits(conv: gs.Node, deep: gs.Tensor) -> bool:
     )
 
 
-def widen(graph: gs.Graph, conv: gs.Node, deep: gs.Node) -> None:
+def widen(conv: gs.Node, deep: gs.Node) -> None:
     block = int(deep.attrs["blocksize"])
     weights = spread(np.asarray(values_of(conv.inputs[1])), block)
-    name = free_name(f"{conv.inputs[1].name}/wide", graph.tensors())
-    conv.inputs[0] = deep.inputs[0]
-    conv.inputs[1] = gs.Constant(name, weights)
+    set_weights(conv, deep.inputs[0], weights)
     conv.attrs["kernel_shape"] = list(weights.shape[2:])
     conv.attrs["strides"] = [block * int(s) for s in conv.attrs.get("strides", (1, 1))]
     if "pads" in conv.attrs:
@@ -66,4 +65,4 @@ def spread(weights: NDArray[np.float32], block: int) -> NDArray[np.float32]:
     """[M, b*b*C, kh, kw] -> [M, C, kh*b, kw*b]: SpaceToDepth's channels are (row in the block, column, channel)."""
     m, deep, kh, kw = weights.shape
     split = weights.reshape(m, block, block, deep // block**2, kh, kw)
-    return np.ascontiguousarray(split.transpose(0, 3, 4, 1, 5, 2).reshape(m, -1, kh * block, kw * block))
+    return split.transpose(0, 3, 4, 1, 5, 2).reshape(m, -1, kh * block, kw * block)

@@ -130,8 +130,7 @@ def compare(
     """Dense and converted on these frames, and other ways to run the original."""
     converted: onnx.ModelProto = pipeline.run(pair.model, Options(tolerance=tolerance, thresholds=thresholds)).model
     entries = yardstick.config_entries()
-    found, missing = rivals.available({name: maker(name, pair, list(feeds), given, entries) for name in others})
-    tell_missing(missing, set())
+    found, missing = rivals.available({name: maker(name, pair, feeds, given, entries) for name in others})
     comparison = Comparison(pair.model, converted, given.threads, entries, found)
     held: dict[int, list[float]] = {2: [], 3: []}
     last: dict[int, Any] = {}
@@ -147,7 +146,7 @@ def compare(
 
     result = comparison.run(feeds, on_frame)
     means = {every: float(np.mean(lost)) for every, lost in held.items()}
-    return {**result.to_dict(), "agreement": float(np.mean(agreement.got)), "hold": means}
+    return {**result.to_dict(), "missing": missing, "agreement": float(np.mean(agreement.got)), "hold": means}
 
 
 def main() -> int:
@@ -161,7 +160,7 @@ def main() -> int:
     given.isa, given.spinning, given.denormals = None, False, False
     columns = [*COLUMNS, *(beside(rivals.FIRST) if given.openvino else ())]
     yardstick.settle_denormals()
-    where, rows = machine(given), []
+    where, rows, told = machine(given), [], set[str]()
     print(", ".join(f"{k} {v}" for k, v in where.items()))
     print("\n| " + " | ".join(name for name, _ in columns) + " |\n|" + "---|" * len(columns), flush=True)
     failed = False
@@ -174,6 +173,7 @@ def main() -> int:
             print(f"error: {name}: {error.message}{hint}", file=sys.stderr, flush=True)
             continue
         print("| " + " | ".join(cell(template, rows[-1]) for _, template in columns) + " |", flush=True)
+        tell_missing(rows[-1]["missing"], told)
         if given.json:
             given.json.write_text(json.dumps({"machine": where, "rows": rows}, indent=2) + "\n")
     return 1 if failed else 0

@@ -22,7 +22,7 @@ import os
 import pathlib
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -187,7 +187,7 @@ def asked(given: argparse.Namespace) -> list[str]:
 
 
 def maker(
-    name: str, pair: Pair, feeds: list[dict[str, np.ndarray]], given: argparse.Namespace, entries: dict[str, str]
+    name: str, pair: Pair, feeds: Sequence[dict[str, np.ndarray]], given: argparse.Namespace, entries: dict[str, str]
 ) -> Callable[[], Any]:
     """Makes one rival when it is called."""
     if name == rivals.INT8:
