@@ -17,6 +17,7 @@ from rrm_onnx.fuse import fuse
 from rrm_onnx.load import load
 from rrm_onnx.match import match
 from rrm_onnx.normalise import normalise
+from rrm_onnx.pack import pack
 from rrm_onnx.partition import partition
 from rrm_onnx.report import Report, report
 from rrm_onnx.thresholds import Gates, gates
@@ -71,7 +72,7 @@ def write(planned: Planned) -> Converted:
         converted = emit(normal, fuse(normal.graph, plan, limits), limits, planned.options.streams, planned.digest)
     result = report(planned.source, normal.graph, plan, converted, limits.default)
     converted.metadata_props.add(key="rrm.report", value=result.to_json())
-    return Converted(converted, result)
+    return Converted(converted if planned.options.flat else pack(converted), result)
 
 
 def convert(
@@ -82,6 +83,7 @@ def convert(
     streams: bool = False,
     skip: Sequence[str] = (),
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    flat: bool = False,
 ) -> onnx.ModelProto:
     """The model with its convolutional parts turned into regions that compute only what changed.
 
@@ -93,12 +95,13 @@ def convert(
     skip: names or operator types of nodes of the model that shall stay as they are: "Gemm" means what the model calls a
         Gemm, though it would become a convolution, and "Conv" does not. Others mean nodes as the report names them.
     input_shapes: fixed shapes for inputs that are declared dynamic.
+    flat: leave each rrm node a node of the graph, to be looked at; slower than the Regions that run many as one.
 
     Inputs and outputs keep names, types and shapes (but for `input_shapes`), as do metadata and opset imports. Where
     nothing is worth converting, the model comes back as it is, with a warning (UserWarning) that says why.
     Raises RrmError with a hint where the model cannot be read.
     """
-    found = run(model, Options(tolerance, thresholds, streams, tuple(skip), input_shapes))
+    found = run(model, Options(tolerance, thresholds, streams, tuple(skip), input_shapes, flat))
     if found.report.unchanged:
         warnings.warn(f"nothing was converted: {found.report.unchanged}", stacklevel=2)
     return found.model

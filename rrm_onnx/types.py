@@ -40,6 +40,7 @@ class Options:
     streams: bool = False
     skip: tuple[str, ...] = ()
     input_shapes: Mapping[str, Sequence[int]] | None = None
+    flat: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from rrm_onnx.distance import relative_l2 as relative_l2
 from rrm_onnx.distance import same_bits as same_bits
 from rrm_onnx.errors import LoadError, RrmError
 from rrm_onnx.load import RRM_DOMAIN, read
+from rrm_onnx.pack import nodes_of
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -163,5 +164,5 @@ def is_exact(converted: onnx.ModelProto) -> bool:
 def thresholds(model: onnx.ModelProto) -> list[float]:
     """The thresholds of all gates, those inside nodes too, and 0."""
     names = ("threshold", "inner_threshold")
-    gates = (a.f for n in model.graph.node if n.domain == RRM_DOMAIN for a in n.attribute if a.name in names)
+    gates = (a.f for n in nodes_of(model) if n.domain == RRM_DOMAIN for a in n.attribute if a.name in names)
     return [0.0, *gates]

@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from rrm_onnx.pack import nodes_of
+
 Shape = Sequence[int | str | None]
 
 
@@ -96,12 +98,12 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
 
 def rrm_nodes(model: onnx.ModelProto, op: str = "") -> list[onnx.NodeProto]:
     """Nodes of the rrm domain, of one operator if named."""
-    return [n for n in model.graph.node if n.domain == "rrm" and op in ("", n.op_type)]
+    return [n for n in nodes_of(model) if n.domain == "rrm" and op in ("", n.op_type)]
 
 
 def dense_ops(model: onnx.ModelProto) -> list[str]:
     """Operator types outside of the rrm domain, in order."""
-    return [n.op_type for n in model.graph.node if n.domain != "rrm"]
+    return [n.op_type for n in nodes_of(model) if n.domain != "rrm"]
 
 
 def attrs(node: onnx.NodeProto) -> dict[str, Any]:

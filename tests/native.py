@@ -6,6 +6,8 @@ plain.py builds the model without `rrm` operators that each is compared with.
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rrm_onnx import runtime
 from rrm_onnx.errors import RuntimeMissingError
 from rrm_onnx.ops import reference_ops
+from rrm_onnx.pack import unpack
 from rrm_onnx.types import CONVOLUTIONS
 
 OPSETS = [helper.make_opsetid("", 21), helper.make_opsetid("rrm", 1)]
@@ -62,7 +65,7 @@ class Reference:
     """A converted model in `onnx.reference`, with the NumPy definitions of this package."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self.session = onnx.reference.ReferenceEvaluator(model, new_ops=reference_ops())
+        self.session = onnx.reference.ReferenceEvaluator(unpack(model), new_ops=reference_ops())
 
     def run(self, frame: list[np.ndarray]) -> list[np.ndarray]:
         return self.session.run(None, dict(zip(self.session.input_names, frame, strict=True)))
@@ -88,9 +91,15 @@ class Plain:
 
 
 class Native:
-    """A converted model in onnxruntime with the C++ library, in a group of its own."""
+    """A converted model in onnxruntime with the C++ library, in a group of its own. entries: of its configuration."""
 
-    def __init__(self, model: onnx.ModelProto, isa: str | None = None, threads: int = 1) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        isa: str | None = None,
+        threads: int = 1,
+        entries: Mapping[str, str] | None = None,
+    ) -> None:
         import onnxruntime
 
         import rrm_onnx
@@ -98,8 +107,8 @@ class Native:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4
-        if isa:
-            options.add_session_config_entry("rrm.isa", isa)
+        for key, value in {**({"rrm.isa": isa} if isa else {}), **(entries or {})}.items():
+            options.add_session_config_entry(key, value)
         self.session = rrm_onnx.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
         self.group = int(runtime.query("group")["group"])
         self.names = [i.name for i in self.session.get_inputs()]
@@ -155,6 +164,24 @@ def assert_same_bits(got: np.ndarray, expected: np.ndarray, what: str) -> None:
         raise AssertionError(
             f"{what}: {len(off)} of {got.size} elements differ, first at {at}: {got[at]!r}, expected {expected[at]!r}"
         )
+
+
+def in_threads(*bodies: Callable[[], None]) -> list[BaseException]:
+    """Run all at once; what they raised."""
+    raised: list[BaseException] = []
+
+    def guarded(body: Callable[[], None]) -> None:
+        try:
+            body()
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(body,)) for body in bodies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised
 
 
 # --- building ---------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from models import dense_ops, rrm_nodes
 from native import Native, Plain
 from random_graphs import Choose, random_frames, random_graph
 
@@ -43,7 +44,7 @@ def same(got: list[np.ndarray], want: list[np.ndarray]) -> bool:
 def check(model: onnx.ModelProto, frames: Iterable[np.ndarray]) -> onnx.ModelProto:
     """Raises AssertionError where a promise is broken; the converted model otherwise."""
     converted, dense = convert(model), Plain(model)
-    if all(n.domain != "rrm" for n in converted.graph.node):
+    if not rrm_nodes(converted):
         return converted
     gated = Native(convert(model, tolerance=0.05, streams=True))
     one, two = Native(converted), Native(converted, threads=2)
@@ -74,8 +75,8 @@ def run(seed: int, counts: collections.Counter[str]) -> str:
         return str(error)
     except Exception as error:  # whatever breaks is a finding
         return f"{type(error).__name__}: {error}"
-    inside = sum(n.domain == "rrm" for n in converted.graph.node)
-    counts.update({"rrm nodes": inside, "dense nodes": len(converted.graph.node) - inside})
+    inside = len(rrm_nodes(converted))
+    counts.update({"rrm nodes": inside, "dense nodes": len(dense_ops(converted))})
     return ""
 
 

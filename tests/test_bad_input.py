@@ -15,6 +15,7 @@ from videos import video
 import rrm_onnx
 from rrm_onnx import pipeline
 from rrm_onnx.errors import RrmError
+from rrm_onnx.pack import nodes_of
 
 pytest.importorskip("onnxruntime")
 
@@ -155,7 +156,7 @@ def test_converts_and_computes_the_same(what: str) -> None:
 def test_nodes_of_one_name() -> None:
     """onnxruntime itself does not take such a model, but the conversion tells them apart."""
     converted = rrm_onnx.convert(edited(one_name))
-    names = [n.name for n in converted.graph.node]
+    names = [n.name for n in nodes_of(converted)]
     assert len(rrm_nodes(converted, "Conv")) == 2 and len(set(names)) == len(names)
 
 

@@ -18,6 +18,7 @@ from rrm_onnx.calibrate.trial import LEARNT, CostModel
 from rrm_onnx.cli.calibrate import STAGES
 from rrm_onnx.common import source_hash
 from rrm_onnx.errors import CalibrationError, ClipError, MetricError, ThresholdsError
+from rrm_onnx.pack import nodes_of
 
 pytestmark = pytest.mark.usefixtures("library", "counted_costs", "temporary")
 MODEL = cnn(size=32)
@@ -103,7 +104,7 @@ def test_the_file(found, tmp_path):
     assert {e["kind"] for e in facts["curve"]} == {"exact", "calibrated", "uniform", "hold", "motion gate"}
     by_file, by_dict = rrm_onnx.convert(MODEL, thresholds=path), rrm_onnx.convert(MODEL, thresholds=found.to_dict())
     assert by_file.SerializeToString(deterministic=True) == by_dict.SerializeToString(deterministic=True)
-    for node in by_file.graph.node:
+    for node in nodes_of(by_file):
         if node.name in data["nodes"]:
             attributes = {a.name: a.f for a in node.attribute}
             assert attributes["threshold"] == np.float32(data["nodes"][node.name]["threshold"])

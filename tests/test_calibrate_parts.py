@@ -23,6 +23,7 @@ from rrm_onnx.calibrate.record import SHAKEN, SHIFTS, Stretch, change, shifted
 from rrm_onnx.calibrate.thresholds import Thresholds
 from rrm_onnx.calibrate.trial import CostModel, line, mean_and_error, prepare
 from rrm_onnx.errors import CalibrationError
+from rrm_onnx.pack import nodes_of
 from rrm_onnx.types import Options
 
 finite = st.floats(0, 1e6, allow_subnormal=False)
@@ -245,13 +246,12 @@ def test_points_name_every_gate():
     for toy in TOYS:
         planned, converted = prepare(toy.build(), Options())
         found = points_of(planned, converted)
-        gates = {(n.name, False) for n in converted.model.graph.node for a in n.attribute if a.name == "threshold"}
-        inner = {(n.name, True) for n in converted.model.graph.node for a in n.attribute if a.name == "inner_threshold"}
+        nodes = nodes_of(converted.model)
+        gates = {(n.name, False) for n in nodes for a in n.attribute if a.name == "threshold"}
+        inner = {(n.name, True) for n in nodes for a in n.attribute if a.name == "inner_threshold"}
         assert {(p.node, p.inner) for p in found} == gates | inner, toy.name
         assert len({p.name for p in found}) == len(found) == len(gates) + len(inner)
-        assert [p.node for p in found if p.entry] == [
-            n.name for n in converted.model.graph.node if n.op_type == "Enter"
-        ]
+        assert [p.node for p in found if p.entry] == [n.name for n in nodes if n.op_type == "Enter"]
         names = {n.name for n in planned.normal.graph.nodes}
         assert all(p.name in names for p in found if p.inner)
     assert inner_names("mobile") == ["Conv_2", "Conv_5", "Conv_9"]

@@ -22,6 +22,7 @@ from rrm_onnx.calibrate import run
 from rrm_onnx.calibrate.curve import Entry
 from rrm_onnx.cli import calibrate as command
 from rrm_onnx.cli import main
+from rrm_onnx.pack import nodes_of
 
 pytestmark = pytest.mark.usefixtures("library", "counted_costs")
 START = ["calibrate", "model.onnx", "--clip", "long.mkv", "--threads", "1"]
@@ -128,7 +129,7 @@ def test_exact_where_nothing_keeps_to_the_budget(folder, capsys):
     assert "warning: no thresholds keep to the budget of 1e-09 with a gain: model.rrm.onnx is exact" in err
     (chosen,) = (line for line in err.splitlines() if line.rstrip().endswith("chosen"))
     assert chosen.split()[0] == "exact"
-    gates = [a.f for n in onnx.load("model.rrm.onnx").graph.node for a in n.attribute if a.name == "threshold"]
+    gates = [a.f for n in nodes_of(onnx.load("model.rrm.onnx")) for a in n.attribute if a.name == "threshold"]
     assert gates and not any(gates)
 
 

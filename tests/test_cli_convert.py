@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from small import cnn
 
 from rrm_onnx.cli import main
+from rrm_onnx.pack import nodes_of
 
 
 def test_convert_writes_beside_the_input(folder, capsys):
@@ -28,7 +29,7 @@ def test_convert_json(folder, capsys):
     assert main(["convert", "model.onnx", "-o", "out.onnx", "--tolerance", "0.02", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["converted"] == "out.onnx" and answer["report"]["nodes_dense"] == 0
-    gates = [a.f for n in onnx.load("out.onnx").graph.node for a in n.attribute if a.name == "threshold"]
+    gates = [a.f for n in nodes_of(onnx.load("out.onnx")) for a in n.attribute if a.name == "threshold"]
     assert gates and set(gates) == {np.float32(0.02)}
 
 
@@ -44,7 +45,15 @@ def test_convert_passes_its_options_on(folder, capsys):
     assert "rrm_stream" in {t.name for t in model.graph.initializer}
     conv2 = next(n for n in model.graph.node if n.name == "conv2")
     assert conv2.domain == ""
-    assert {a.f for n in model.graph.node for a in n.attribute if a.name == "threshold"} == {0.5}
+    assert {a.f for n in nodes_of(model) for a in n.attribute if a.name == "threshold"} == {0.5}
+
+
+def test_convert_writes_regions_unless_told_otherwise(folder, capsys):
+    assert main(["convert", "model.onnx"]) == 0 and main(["convert", "model.onnx", "--flat", "-o", "flat.onnx"]) == 0
+    packed, flat = onnx.load("model.rrm.onnx"), onnx.load("flat.onnx")
+    assert [n.op_type for n in packed.graph.node] == ["Region"]
+    assert [n.op_type for n in flat.graph.node] == ["Enter", "Conv", "Conv", "Conv", "Exit"]
+    assert nodes_of(packed) == list(flat.graph.node)
 
 
 def test_permissions_are_the_usual_ones(folder):

@@ -13,6 +13,7 @@ import pytest
 from models import attrs, dense_ops, feeds, relative, rrm_nodes
 
 from rrm_onnx.common import default_opset
+from rrm_onnx.pack import nodes_of
 from rrm_onnx.pipeline import Converted, run
 from rrm_onnx.types import Options
 
@@ -76,7 +77,7 @@ def converted(model: onnx.ModelProto, **options: Any) -> Converted:
     assert list(found.model.graph.input) == [i for i in model.graph.input if i.name not in weights]
     assert found.model.graph.output == model.graph.output
     assert default_opset(found.model) == default_opset(model)
-    names = [n.name for n in found.model.graph.node]
+    names = [n.name for n in nodes_of(found.model)]
     assert len(set(names)) == len(names)
     for node in rrm_nodes(found.model):
         written = attrs(node)
@@ -128,7 +129,7 @@ def test_dynamic_model_with_shapes(corpus: pathlib.Path) -> None:
     assert free.report.macs_inside is None
     assert fixed.report.macs_inside == fixed.report.macs_total
     assert fixed.report.macs_total is not None and fixed.report.macs_total > 1e9
-    ops = [Counter(n.op_type for n in m.model.graph.node) for m in (free, fixed)]
+    ops = [Counter(n.op_type for n in nodes_of(m.model)) for m in (free, fixed)]
     assert ops[0] == ops[1]
 
 

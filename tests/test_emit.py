@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 
 from rrm_onnx.common import source_hash
 from rrm_onnx.errors import ThresholdsError
+from rrm_onnx.pack import nodes_of
 from rrm_onnx.pipeline import convert
 
 ort = pytest.importorskip("onnxruntime")
@@ -25,7 +26,7 @@ def heavy(net: Net, x: str, m: int = 16, c: int = 3, **kwargs: Any) -> str:
 
 
 def edges(model: onnx.ModelProto) -> list[tuple[str, list[str], list[str]]]:
-    return [(n.op_type, list(n.input), list(n.output)) for n in model.graph.node]
+    return [(n.op_type, list(n.input), list(n.output)) for n in nodes_of(model)]
 
 
 def equal_to_dense(library: str, model: onnx.ModelProto, converted: onnx.ModelProto, frames: int = 3) -> None:
@@ -50,16 +51,17 @@ def test_plain_chain() -> None:
         ("Conv", ["t1/ticket", w[2], w[3]], ["y/ticket"]),
         ("Exit", ["y/ticket"], ["y"]),
     ]
-    assert [n.name for n in converted.graph.node] == ["Enter_x", "conv_a", "conv_b", "Exit_y"]
-    assert all(n.domain == "rrm" for n in converted.graph.node)
-    assert attrs(converted.graph.node[0]) == {
+    nodes = nodes_of(converted)
+    assert [n.name for n in nodes] == ["Enter_x", "conv_a", "conv_b", "Exit_y"]
+    assert all(n.domain == "rrm" for n in nodes)
+    assert attrs(nodes[0]) == {
         "channels_last": 0,
         "threshold": 0.0,
         "scale": 0.0,
         "drift": 1.0,
         "period": 1,
     }
-    assert attrs(converted.graph.node[3]) == {"channels_last": 0}
+    assert attrs(nodes[3]) == {"channels_last": 0}
 
 
 def test_interface_and_header_are_kept() -> None:
@@ -114,7 +116,10 @@ def test_texts_and_metadata_are_kept(library: str) -> None:
     kind.denotation, kind.tensor_type.shape.dim[1].denotation = "IMAGE", "DATA_CHANNEL"
     converted = convert(model)
     graph = converted.graph
-    assert annotated(graph.node) == {"conv", "Hardmax_1", "if"} and annotated(graph.initializer) == {"c0", "c1"}
+    assert annotated(nodes_of(converted)) == {"conv", "Hardmax_1", "if"} and annotated(graph.initializer) == {
+        "c0",
+        "c1",
+    }
     bodies = [a.g for n in graph.node if n.op_type == "If" for a in n.attribute]
     assert annotated(bodies) == {"body"} and annotated(n for b in bodies for n in b.node) == {"inner"}
     assert annotated([graph]) == {"net"} and list(converted.functions) == list(model.functions)
@@ -188,8 +193,8 @@ class TestLayout:
         converted = convert(model)
         assert edges(converted)[0] == ("Enter", ["x"], ["x/ticket"])
         assert [op for op, _, _ in edges(converted)] == ["Enter", "Conv", "Exit"]
-        assert attrs(converted.graph.node[0])["channels_last"] == 1
-        assert attrs(converted.graph.node[2])["channels_last"] == 1 and converted.graph.node[2].output[0] == "y"
+        first, _, last = nodes_of(converted)
+        assert attrs(first)["channels_last"] == attrs(last)["channels_last"] == 1 and last.output[0] == "y"
         equal_to_dense(library, model, converted)
 
     @pytest.mark.parametrize("preprocess", [False, True])
@@ -197,7 +202,8 @@ class TestLayout:
         model = self.nhwc(TensorProto.UINT8, preprocess).model()
         converted = convert(model)
         assert dense_ops(converted) == []
-        assert converted.graph.node[0].input[0] == "x" and attrs(converted.graph.node[0])["channels_last"] == 1
+        enter = nodes_of(converted)[0]
+        assert enter.input[0] == "x" and attrs(enter)["channels_last"] == 1
         equal_to_dense(library, model, converted)
 
     def test_bytes_in_nchw(self, library: str) -> None:
@@ -306,7 +312,7 @@ class TestStreams:
         assert have["rrm_stream"].tolist() == want and have["rrm_stream"].dtype == np.int64
         assert have["rrm_reset"].dtype == np.bool_ and have["rrm_reset"].shape == () and not have["rrm_reset"]
         assert have["rrm_tolerance"] == np.float32(1.0) and have["rrm_tolerance"].shape == ()
-        enter = converted.graph.node[0]
+        enter = nodes_of(converted)[0]
         assert (enter.op_type, enter.name) == ("EnterStream", "Enter_x")
         assert list(enter.input) == ["x", "rrm_stream", "rrm_reset", "rrm_tolerance"]
 
@@ -345,9 +351,9 @@ class TestGates:
         """Drift and period stand at Enter, with streams too; without them all frames are alike."""
         given = self.thresholds(drift=0.25, period=4)
         for streams in (False, True):
-            enter = convert(self.model, thresholds=given, streams=streams).graph.node[0]
+            enter = nodes_of(convert(self.model, thresholds=given, streams=streams))[0]
             assert (attrs(enter)["drift"], attrs(enter)["period"]) == (0.25, 4)
-        enter = convert(self.model, thresholds=self.thresholds()).graph.node[0]
+        enter = nodes_of(convert(self.model, thresholds=self.thresholds()))[0]
         assert (attrs(enter)["drift"], attrs(enter)["period"]) == (1.0, 1)
 
     def test_any_model(self) -> None:

@@ -9,6 +9,7 @@ from decisions import fused
 from models import Net
 
 import rrm_onnx
+from rrm_onnx.pack import nodes_of
 
 MAP = (1, 8, 16, 16)
 PLAIN = {"MaxPool": {"kernel_shape": [3, 3], "pads": [1] * 4}}
@@ -91,7 +92,7 @@ def test_inputs_that_are_left_out_are_no_origin() -> None:
 
 
 def operators(model: onnx.ModelProto) -> list[str]:
-    return [n.op_type for n in model.graph.node]
+    return [n.op_type for n in nodes_of(model)]
 
 
 def test_a_converted_block() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from decisions import fused
-from models import Net
+from models import Net, rrm_nodes
 
 import rrm_onnx
 from rrm_onnx.thresholds import FORMAT
@@ -81,7 +81,7 @@ def test_a_skipped_half_stays_dense() -> None:
 
 
 def separable(model: onnx.ModelProto) -> dict[str, Any]:
-    (node,) = (n for n in model.graph.node if n.op_type == "SeparableConv")
+    (node,) = rrm_nodes(model, "SeparableConv")
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 

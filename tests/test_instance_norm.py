@@ -14,6 +14,7 @@ from videos import video
 
 import rrm_onnx
 from rrm_onnx import pipeline
+from rrm_onnx.pack import nodes_of
 
 C = 16
 
@@ -70,7 +71,7 @@ def test_all_spellings_are_one_operator(form: str, opset: int) -> None:
 def test_it_stays_inside(form: str) -> None:
     model = network(FORMS[form])
     converted = rrm_onnx.convert(model)
-    assert dense_ops(converted) == [] and [n.op_type for n in converted.graph.node][-2:] == ["Conv", "Exit"]
+    assert dense_ops(converted) == [] and [n.op_type for n in nodes_of(converted)][-2:] == ["Conv", "Exit"]
     found = rrm_onnx.verify(model, converted, video(model, {}))
     assert found.exact and found.fresh_equal and found.ok, found.failures
 
@@ -145,7 +146,7 @@ def test_thresholds_of_its_gates() -> None:
     file = {"format": "rrm-thresholds", "version": 1, "model": None, "tolerance": 0}
     nodes = {"InstanceNormalization_1/mean": {"threshold": 0.25}}
     converted = rrm_onnx.convert(network(operator), thresholds={**file, "nodes": nodes})
-    held = {n.name: a.f for n in converted.graph.node for a in n.attribute if a.name == "threshold"}
+    held = {n.name: a.f for n in nodes_of(converted) for a in n.attribute if a.name == "threshold"}
     assert held["InstanceNormalization_1/mean"] == 0.25 and held["InstanceNormalization_1/factor"] == 0
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -19,12 +18,14 @@ from case import Case, changed, frames
 from cases import CASES, conv
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from models import rrm_nodes
 from native import (
     OPSETS,
     Native,
     Reference,
     assert_close,
     assert_same_bits,
+    in_threads,
     isa_levels,
     needs_library,
     node,
@@ -38,6 +39,7 @@ from toys import TOYS, Toy, toy_frames
 import rrm_onnx
 from rrm_onnx import runtime
 from rrm_onnx.ops import reference_base
+from rrm_onnx.pack import pack, unpack
 from rrm_onnx.types import CONVOLUTIONS
 
 pytestmark = needs_library
@@ -249,14 +251,16 @@ GATED_TOYS = [t for t in TOYS if t.name in ("chain", "csp", "mobile")]
 def test_tolerance_zero_is_exact_at_once(toy: Toy, only: str) -> None:
     """Rows that an earlier frame's tolerance held are looked at again, whichever gate held them."""
     model, video = streams(0.1, toy)
-    separable = [n for n in model.graph.node if n.op_type == "SeparableConv"]
+    flat = unpack(model)
+    separable = rrm_nodes(flat, "SeparableConv")
     if only and not separable:
         pytest.skip("no gate inside a node")
-    for one in model.graph.node if only else ():
+    for one in flat.graph.node if only else ():
         for attribute in one.attribute:
             if attribute.name in ("threshold", "inner_threshold"):
                 kept = one in separable and attribute.name.startswith("inner") == (only == "inner")
                 attribute.f = 0.3 if kept else 0.0
+    model = pack(flat)
     session = Native(model)
     held = 0
     for x in video:
@@ -286,24 +290,6 @@ def test_one_stream_twice_in_a_batch_is_refused() -> None:
 
 
 # --- several runs at once ---------------------------------------------------------------------------------------------
-
-
-def in_threads(*bodies: Callable[[], None]) -> list[BaseException]:
-    """Run all at once; what they raised."""
-    raised: list[BaseException] = []
-
-    def guarded(body: Callable[[], None]) -> None:
-        try:
-            body()
-        except BaseException as error:
-            raised.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(body,)) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return raised
 
 
 def test_streams_may_run_at_once() -> None:

@@ -13,6 +13,7 @@ from onnx import TensorProto
 
 import rrm_onnx
 import rrm_onnx.normalise
+from rrm_onnx.pack import nodes_of
 
 TO_NHWC, TO_NCHW, TO_NWHC = [0, 2, 3, 1], [0, 3, 1, 2], [0, 3, 2, 1]
 
@@ -184,9 +185,9 @@ def test_arg_max_leaves_as_one_channel() -> None:
     net = Net()
     net.output(net.add("ArgMax", net.conv(net.input(), 8, k=7), axis=1, name="best", out="y"), kind=TensorProto.INT64)
     model = rrm_onnx.convert(net.model())
-    assert [n.op_type for n in model.graph.node] == ["Enter", "Conv", "ArgMax", "Exit", "Cast"]
+    assert [n.op_type for n in nodes_of(model)] == ["Enter", "Conv", "ArgMax", "Exit", "Cast"]
     dense = rrm_onnx.convert(net.model(), skip=["best"])
-    assert [n.op_type for n in dense.graph.node] == ["Enter", "Conv", "Exit", "ArgMax"]
+    assert [n.op_type for n in nodes_of(dense)] == ["Enter", "Conv", "Exit", "ArgMax"]
 
 
 @pytest.mark.parametrize("axis", [0, 2, 3])

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from models import Net
+from models import Net, dense_ops, rrm_nodes
 from normalised import between, same_function
 from onnx import TensorProto, helper
 
@@ -204,10 +204,10 @@ def test_rows_of_detection_heads_are_not_turned_twice(heads: int) -> None:
     assert ops["Transpose"] == heads
     assert ops["Reshape"] == heads
     converted = rrm_onnx.convert(model)
-    left = Counter(n.op_type for n in converted.graph.node if n.domain != "rrm")
+    left = Counter(dense_ops(converted))
     assert left == Counter({"Reshape": heads} | ({"Concat": 1} if heads > 1 else {}))
-    exits = [n for n in converted.graph.node if n.op_type == "Exit"]
-    assert all(helper.get_node_attr_value(n, "channels_last") == 1 for n in exits)
+    exits = rrm_nodes(converted, "Exit")
+    assert len(exits) == heads and all(helper.get_node_attr_value(n, "channels_last") == 1 for n in exits)
 
 
 def test_flattened_maps_that_others_read_too_stay_as_they_are() -> None:

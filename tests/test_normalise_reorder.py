@@ -11,7 +11,7 @@ import pytest
 import soak
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import Net
+from models import Net, rrm_nodes
 from native import needs_library
 from normalised import same_function
 from onnx import TensorProto
@@ -89,7 +89,7 @@ def network(*stages: tuple[int, int, str, str], tap: Callable[[Net, list[str]], 
 
 def made(model: onnx.ModelProto) -> Counter[str]:
     """Operators of the rrm domain in the converted model."""
-    return Counter(n.op_type for n in rrm_onnx.convert(model).graph.node if n.domain == "rrm")
+    return Counter(n.op_type for n in rrm_nodes(rrm_onnx.convert(model)))
 
 
 SPELLINGS = ("even and odd", "split", "slices")

@@ -14,6 +14,7 @@ from rrm_onnx import bench
 from rrm_onnx.bench.profile import Peaks, Traffic, lines, peaks, roofline, summed
 from rrm_onnx.bench.result import Result, Side
 from rrm_onnx.cli import main
+from rrm_onnx.pack import nodes_of, unpack
 
 BEST = Peaks(threads=1, gflops=100.0, gigabytes=10.0)
 
@@ -71,7 +72,7 @@ def test_the_bound_is_the_longer_time(converted):
 
 def test_bytes_are_those_of_the_active_part(converted):
     """conv1 reads conv0's map and its own weights; Exit copies the last map; Enter compares what it keeps."""
-    nodes = [node(n.name, n.op_type, 1) for n in converted.graph.node]
+    nodes = [node(n.name, n.op_type, 1) for n in nodes_of(converted)]
     kept = {"conv0": 1000, "conv1": 100, "conv2": 10}
     traffic = Traffic(
         converted, [n | {"state_bytes": kept.get(n["name"], 3), "output_bytes": kept.get(n["name"], 3)} for n in nodes]
@@ -79,14 +80,14 @@ def test_bytes_are_those_of_the_active_part(converted):
     weights = 4 * (16 * 8 * 9 + 16)
     assert traffic.touched("conv1", 0.5, 0.25) == 0.5 * (1000 + 100) + 0.25 * 100 + weights
     assert traffic.touched("conv1", 0.0, 0.0) == 0
-    names = {n.op_type: n.name for n in converted.graph.node}
+    names = {n.op_type: n.name for n in nodes_of(converted)}
     assert traffic.touched(names["Exit"], 1.0, 1.0) == 20 and traffic.touched(names["Enter"], 1.0, 0.5) == 3
     assert traffic.touched("no such node", 1.0, 1.0) == 0
 
 
 def test_a_view_stands_for_what_it_shows(converted):
     model = onnx.ModelProto()
-    model.CopyFrom(converted)
+    model.CopyFrom(unpack(converted))
     conv = next(n for n in model.graph.node if n.name == "conv1")
     model.graph.node.add(op_type="Concat", domain="rrm", name="view", input=[conv.input[0]] * 2, output=["both"])
     conv.input[0] = "both"
@@ -102,7 +103,7 @@ def test_peaks_are_measured():
 def test_a_real_profile(library, converted):
     found = bench.compare(cnn(), converted, feeds(6), threads=1)
     profile = lines(found, converted, BEST)
-    assert {line.name for line in profile[:-1]} == {n.name for n in converted.graph.node}
+    assert {line.name for line in profile[:-1]} == {n.name for n in nodes_of(converted)}
     assert sum(line.share for line in profile) == pytest.approx(1)
     macs = sum(line.macs for line in profile) * 5
     assert macs == sum(n["macs_done"] for n in found.nodes) > 0

@@ -8,6 +8,7 @@ from case import Case, changed, frames
 from cases import CASES, conv
 from hypothesis import given
 from hypothesis import strategies as st
+from models import rrm_nodes
 from native import Plain, Reference, assert_close, assert_same_bits, rrm_model
 from plain import plain_model
 from random_cases import RANDOM, random_case
@@ -141,7 +142,7 @@ def failing(session: Reference, name: str, when: int) -> None:
 @pytest.mark.parametrize("when", [1, 2])
 def test_a_failed_run_leaves_nothing_stale(toy: Toy, when: int) -> None:
     model = rrm_onnx.convert(toy.build())
-    names = [n.name for n in model.graph.node if n.domain == "rrm" and n.op_type not in ("Exit", "Concat", "Slice")]
+    names = [n.name for n in rrm_nodes(model) if n.op_type not in ("Exit", "Concat", "Slice")]
     sequence = toy_frames(toy)
     for name in names:
         session = Reference(model)

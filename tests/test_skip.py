@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
-from models import Net, rrm_nodes
+from models import Net, dense_ops, rrm_nodes
 from native import needs_library
 from onnx import helper
 from videos import video
@@ -15,6 +15,7 @@ from videos import video
 import rrm_onnx
 from rrm_onnx.bench.operators import convert
 from rrm_onnx.errors import ConvertError
+from rrm_onnx.pack import nodes_of
 
 pytest.importorskip("onnxruntime")
 
@@ -82,10 +83,10 @@ MODELS = {
 @pytest.mark.parametrize("op", MODELS)
 def test_it_stays_as_it_is(op: str, by_name: bool) -> None:
     model = MODELS[op]()
-    assert op not in [n.op_type for n in convert(model).graph.node]
+    assert op not in [n.op_type for n in nodes_of(convert(model))]
     converted = convert(model, skip=("it" if by_name else op,))
     (node,) = (n for n in model.graph.node if n.name == "it")
-    (after,) = (n for n in converted.graph.node if n.name == "it")
+    (after,) = (n for n in nodes_of(converted) if n.name == "it")
     assert after.op_type == op and after.attribute == node.attribute and after.output == node.output
     found = rrm_onnx.verify(model, converted, video(model, {}), threads=1)
     assert found.exact and found.fresh_equal and found.ok, found.failures
@@ -96,14 +97,14 @@ def test_a_convolution_is_what_the_model_calls_one() -> None:
     report = rrm_onnx.pipeline.examine(net(mat_mul), rrm_onnx.types.Options(skip=("Conv",)))
     assert [d.nodes for d in report.dense if d.code == "skipped"] == [("first", "last")]
     converted = convert(net(mat_mul), skip=("Conv",))
-    assert [n.op_type for n in converted.graph.node if n.domain == ""] == ["Conv", "Conv"]
+    assert [n.op_type for n in nodes_of(converted) if n.domain == ""] == ["Conv", "Conv"]
     assert [n.name for n in rrm_nodes(converted, "Conv")] == ["it"]
 
 
 def test_operators_of_the_report_can_be_skipped_too() -> None:
     model = net(lambda n, x: n.add("Mul", x, n.add("Sigmoid", x)))
     converted = convert(model)
-    assert "Mul" not in [n.op_type for n in converted.graph.node]
+    assert "Mul" not in [n.op_type for n in nodes_of(converted)]
     report = rrm_onnx.pipeline.examine(model, rrm_onnx.types.Options(skip=("Silu",)))
     assert [(d.op_type, d.code) for d in report.dense if d.code == "skipped"] == [("Silu", "skipped")]
 
@@ -140,7 +141,7 @@ def test_sizes_that_do_not_hold_any_more(op: str, domain: str, unknown: bool) ->
     converted = convert(model, skip=("it",))
     for foo in [n for m in (model, converted) for n in m.graph.node if n.domain == "my.domain"]:
         foo.domain, foo.op_type = "", "Identity"
-    assert "Resize" in [n.op_type for n in converted.graph.node if n.domain == "rrm"]
+    assert rrm_nodes(converted, "Resize")
     found = rrm_onnx.verify(model, converted, video(model, {}), threads=1)
     assert found.exact and found.fresh_equal and found.ok, found.failures
 
@@ -155,7 +156,7 @@ def test_the_call_of_a_function_stays(skip: str) -> None:
         model.functions.append(helper.make_function("local", name, ["a"], ["b"], nodes, [opset]))
     model.opset_import.append(helper.make_opsetid("local", 1))
     converted = convert(model, skip=(skip,))
-    assert [n.op_type for n in converted.graph.node if n.domain != "rrm"] == ["F"]
+    assert dense_ops(converted) == ["F"]
     assert len(rrm_nodes(converted, "Conv")) == 2
     found = rrm_onnx.verify(model, converted, video(model, {}), threads=1)
     assert found.exact and found.fresh_equal and found.ok, found.failures

@@ -17,6 +17,7 @@ import onnx
 from case import changed, draw
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from models import rrm_nodes
 from native import Native, Plain, Reference, assert_same_bits, needs_library
 from toys import TOYS, Toy
 
@@ -98,7 +99,7 @@ class History(RuleBasedStateMachine):
 
         If the next picture differs again, nodes that the failed run did not get to have missed a whole version.
         """
-        nodes = [n for n in self.model.graph.node if n.domain == "rrm" and n.op_type not in VIEWS]
+        nodes = [n for n in rrm_nodes(self.model) if n.op_type not in VIEWS]
         self.arm(nodes[which % len(nodes)].name, when)
         for i in range(when):
             self.picture = changed(np.random.default_rng(seed + i), self.picture, "all", "normal")

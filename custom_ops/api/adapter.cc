@@ -1,5 +1,7 @@
 #include "api/adapter.h"
 
+#include "api/region.h"
+
 #include <cstring>
 
 namespace rrm {
@@ -27,6 +29,7 @@ ort::ONNXTensorElementDataType type_of(char letter) {
     case 'b':
       return ort::kBool;
     case 'x':
+    case 'r':
       return ort::kUndefined;  // any; Enter looks at the type when it runs
     default:
       return ort::kInt64;
@@ -50,23 +53,12 @@ struct Kernel {
 
 const Operator& self(const ort::OrtCustomOp* op) { return *static_cast<const Operator*>(op); }
 
-// The session's own choice of level, where the runtime can tell it to a kernel.
-const Kernels& session_kernels(const ort::OrtApi& api, const ort::OrtKernelInfo* info, Group& group, bool newer) {
-  if (!newer) return group.kernels();
-  ort::OrtKeyValuePairs* entries = nullptr;
-  check(api, api.KernelInfo_GetConfigEntries(info, &entries));
-  const char* value = api.GetKeyValue(entries, "rrm.isa");
-  const std::string level = value == nullptr ? "" : value;
-  api.ReleaseKeyValuePairs(entries);
-  return level.empty() ? group.kernels() : choose_kernels(level.c_str());
-}
-
 ort::OrtStatus* create_kernel(const ort::OrtCustomOp* op, const ort::OrtApi* api, const ort::OrtKernelInfo* info,
                               void** kernel) noexcept {
   return guarded(*api, [&] {
     const OrtAttributes attributes(*api, info);
     Group& group = self(op).group;
-    const Kernels& kernels = session_kernels(*api, info, group, has_config_entries());
+    const Kernels& kernels = session_kernels(*api, info, group);
     const FlushDenormals flush;
     std::unique_ptr<Node> node = self(op).factory(attributes, kernels);
     node->set_op(self(op).name);
@@ -82,7 +74,35 @@ ort::OrtStatus* compute(void* kernel, ort::OrtKernelContext* context) noexcept {
   });
 }
 
+ort::OrtStatus* create_region(const ort::OrtCustomOp* op, const ort::OrtApi* api, const ort::OrtKernelInfo* info,
+                              void** region) noexcept {
+  return guarded(*api, [&] {
+    Group& group = self(op).group;
+    const Kernels& kernels = session_kernels(*api, info, group);
+    const FlushDenormals flush;
+    *region = new Region(*api, info, group, kernels);
+  });
+}
+
+ort::OrtStatus* compute_region(void* region, ort::OrtKernelContext* context) noexcept {
+  auto& r = *static_cast<Region*>(region);
+  return guarded(r.api(), [&] { r.run(context); });
+}
+
+bool variadic(char letter) { return letter == 'v' || letter == 'r'; }
+
 }  // namespace
+
+// Only newer runtimes tell a kernel the entries of its session; the registration has seen those made before it.
+const Kernels& session_kernels(const ort::OrtApi& api, const ort::OrtKernelInfo* info, Group& group) {
+  if (!has_config_entries()) return group.kernels();
+  ort::OrtKeyValuePairs* entries = nullptr;
+  check(api, api.KernelInfo_GetConfigEntries(info, &entries));
+  const char* value = api.GetKeyValue(entries, "rrm.isa");
+  const std::string level = value == nullptr ? "" : value;
+  api.ReleaseKeyValuePairs(entries);
+  return level.empty() ? group.kernels() : choose_kernels(level.c_str());
+}
 
 Dense dense_of(const ort::OrtApi& api, const ort::OrtValue* value) {
   ort::OrtTensorTypeAndShapeInfo* info = nullptr;
@@ -173,9 +193,9 @@ Dense OrtContext::input(size_t i) {
   return dense_of(api_, value);
 }
 
-void* OrtContext::output(std::span<const int64_t> shape) {
+void* OrtContext::output(size_t i, std::span<const int64_t> shape) {
   ort::OrtValue* value = nullptr;
-  check(api_, api_.KernelContext_GetOutput(context_, 0, shape.data(), shape.size(), &value));
+  check(api_, api_.KernelContext_GetOutput(context_, i, shape.data(), shape.size(), &value));
   void* data = nullptr;
   check(api_, api_.GetTensorMutableData(value, &data));
   return data;
@@ -212,18 +232,28 @@ Operator::Operator(const char* name_, Factory factory_, const char* inputs_, cha
   GetOutputTypeCount = [](const Op*) -> size_t { return 1; };
   KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
   GetInputCharacteristic = [](const Op* op, size_t i) {
-    return self(op).inputs[i] == 'v' ? ort::kVariadic : ort::kRequired;
+    return variadic(self(op).inputs[i]) ? ort::kVariadic : ort::kRequired;
   };
-  GetOutputCharacteristic = [](const Op*, size_t) { return ort::kRequired; };
+  GetOutputCharacteristic = [](const Op* op, size_t) {
+    return variadic(self(op).output) ? ort::kVariadic : ort::kRequired;
+  };
   GetInputMemoryType = [](const Op*, size_t) { return ort::kMemDefault; };
   GetVariadicInputMinArity = [](const Op*) { return 1; };
-  GetVariadicInputHomogeneity = [](const Op*) { return 1; };
+  GetVariadicInputHomogeneity = [](const Op* op) { return self(op).inputs[0] == 'r' ? 0 : 1; };
   GetVariadicOutputMinArity = [](const Op*) { return 1; };
-  GetVariadicOutputHomogeneity = [](const Op*) { return 1; };
+  GetVariadicOutputHomogeneity = [](const Op* op) { return self(op).output == 'r' ? 0 : 1; };
   CreateKernelV2 = create_kernel;
   KernelComputeV2 = compute;
   GetStartVersion = [](const Op*) { return 1; };
   GetEndVersion = [](const Op*) { return 1 << 20; };
+}
+
+Operator Operator::region(Group& group) {
+  Operator op("Region", nullptr, "r", 'r', group);
+  op.KernelDestroy = [](void* region) { delete static_cast<Region*>(region); };
+  op.CreateKernelV2 = create_region;
+  op.KernelComputeV2 = compute_region;
+  return op;
 }
 
 }  // namespace rrm

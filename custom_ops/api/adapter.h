@@ -76,19 +76,23 @@ class OrtContext final : public Context {
   OrtContext(const ort::OrtApi& api, ort::OrtKernelContext* context) : api_(api), context_(context) {}
   size_t inputs() const override;
   Dense input(size_t i) override;
-  float* output_f32(std::span<const int64_t> shape) override { return static_cast<float*>(output(shape)); }
-  int64_t* output_i64(std::span<const int64_t> shape) override { return static_cast<int64_t*>(output(shape)); }
+  float* output_f32(std::span<const int64_t> shape) override { return static_cast<float*>(output(0, shape)); }
+  int64_t* output_i64(std::span<const int64_t> shape) override { return static_cast<int64_t*>(output(0, shape)); }
+  void* output(size_t i, std::span<const int64_t> shape);
   void parallel(int32_t tasks, void (*body)(void*, int32_t), void* arg) override;
 
  private:
-  void* output(std::span<const int64_t> shape);
   const ort::OrtApi& api_;
   ort::OrtKernelContext* context_;
 };
 
+// The level that the session, its registration or the environment asks for.
+const Kernels& session_kernels(const ort::OrtApi& api, const ort::OrtKernelInfo* info, Group& group);
+
 // One operator as ORT wants it described. `group` owns the nodes that are made of it.
 struct Operator : ort::OrtCustomOp {
   Operator(const char* name, Factory factory, const char* inputs, char output, Group& group);
+  static Operator region(Group& group);
   const char* const name;
   const Factory factory;
   const std::string inputs;  // letters of ops.inc

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -14,10 +15,13 @@ namespace rrm {
 
 class Group {
  public:
-  Group(int64_t id, const Kernels& kernels) : id_(id), kernels_(kernels) {}
+  Group(int64_t id, const Kernels& kernels, std::chrono::nanoseconds linger)
+      : id_(id), kernels_(kernels), linger_(linger) {}
 
   int64_t id() const { return id_; }
   const Kernels& kernels() const { return kernels_; }
+  // How long threads wait busily for a region's next work.
+  std::chrono::nanoseconds linger() const { return linger_; }
   void add(Node* node) {
     const std::lock_guard lock(mutex_);
     nodes_.push_back(node);
@@ -35,6 +39,7 @@ class Group {
  private:
   const int64_t id_;
   const Kernels& kernels_;
+  const std::chrono::nanoseconds linger_;
   std::mutex mutex_;
   std::vector<Node*> nodes_;  // in the order of their creation
 };
@@ -46,10 +51,10 @@ class Groups {
     static Groups* groups = new Groups;
     return *groups;
   }
-  Group& create(const Kernels& kernels) {
+  Group& create(const Kernels& kernels, std::chrono::nanoseconds linger) {
     const std::lock_guard lock(mutex_);
     const int64_t id = static_cast<int64_t>(groups_.size()) + 1;
-    return *groups_.emplace(id, std::make_unique<Group>(id, kernels)).first->second;
+    return *groups_.emplace(id, std::make_unique<Group>(id, kernels, linger)).first->second;
   }
   Group* find(int64_t id) {
     const std::lock_guard lock(mutex_);

@@ -1,8 +1,11 @@
 // The library's entry point for onnxruntime: makes a group, describes every operator of ops.inc to the session options.
+#include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <deque>
 
 #include "api/adapter.h"
+#include "api/region.h"
 
 namespace rrm {
 namespace {
@@ -31,12 +34,33 @@ std::string config_entry(const ort::OrtApi& api, const ort::OrtSessionOptions* o
 
 std::atomic<bool> config_entries{false};  // one runtime a process
 
+constexpr OperatorRow kOperators[] = {
+#define RRM_OP(name, make, inputs, output) {#name, make, inputs, output},
+#include "api/ops.inc"
+#undef RRM_OP
+};
+
+// Microseconds, from the session options or the environment.
+std::chrono::nanoseconds linger_of(const std::string& entry) {
+  constexpr int64_t kDefault = 100, kMost = 1'000'000;
+  const char* environment = std::getenv("RRM_LINGER_US");
+  const std::string text = !entry.empty() ? entry : environment != nullptr ? environment : "";
+  if (text.empty()) return std::chrono::microseconds(kDefault);
+  int64_t us = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), us);
+  if (error != std::errc() || end != text.data() + text.size() || us < 0 || us > kMost) {
+    throw Error("rrm: rrm.linger_us (or RRM_LINGER_US) is '" + text + "'",
+                "give whole microseconds from 0 (threads do not wait) to 1000000");
+  }
+  return std::chrono::microseconds(us);
+}
+
 void add_operators(const ort::OrtApi& api, ort::OrtSessionOptions* options, Group& group) {
   // Never freed: onnxruntime keeps pointers to domain and operators beyond the session options.
   auto* operators = new std::deque<Operator>;
-#define RRM_OP(name, make, inputs, output) operators->emplace_back(#name, make, inputs, output, group);
-#include "api/ops.inc"
-#undef RRM_OP
+  for (const OperatorRow& row : kOperators)
+    operators->emplace_back(row.name, row.factory, row.inputs, row.output, group);
+  operators->push_back(Operator::region(group));
   ort::OrtCustomOpDomain* domain = nullptr;
   check(api, api.CreateCustomOpDomain(kDomain, &domain));
   for (const Operator& op : *operators) check(api, api.CustomOpDomain_Add(domain, &op));
@@ -52,6 +76,14 @@ const Kernels& choose_kernels(const char* asked) {
               "choose one of: " + level_names());
 }
 
+const OperatorRow& operator_row(const std::string& name) {
+  for (const OperatorRow& row : kOperators) {
+    if (name == row.name) return row;
+  }
+  throw Error("rrm: a region has a step '" + name + "', which this library does not know",
+              "update rrm_onnx, or convert the model again");
+}
+
 bool has_config_entries() { return config_entries; }
 
 }  // namespace rrm
@@ -64,7 +96,8 @@ extern "C" __attribute__((visibility("default"))) rrm::ort::OrtStatus* RegisterC
   return guarded(*api, [&] {
     config_entries = ort::runtime_minor(base) >= ort::kConfigEntriesMinor;
     const std::string asked = config_entry(*api, options, "rrm.isa");
-    Group& group = Groups::instance().create(choose_kernels(asked.empty() ? std::getenv("RRM_ISA") : asked.c_str()));
+    Group& group = Groups::instance().create(choose_kernels(asked.empty() ? std::getenv("RRM_ISA") : asked.c_str()),
+                                             linger_of(config_entry(*api, options, "rrm.linger_us")));
     add_operators(*api, options, group);
     Groups::newest() = group.id();
   });

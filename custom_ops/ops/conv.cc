@@ -203,7 +203,7 @@ class Conv final : public SiteNode {
                      const Update& update) const {
     const auto parts = static_cast<int64_t>(columns_.size());
     if (depthwise_ || group_ > 1 || parts < 2 || update.fresh || update.active > most_sites(shape)) return;
-    const int32_t tasks = tasks_for(state.nanoseconds, parts);
+    const int32_t tasks = share_work(context, state.nanoseconds, parts).tasks;
     if (tasks < 2) return;
     std::vector<Run> runs;
     state.active.runs(runs);

@@ -11,15 +11,12 @@
 namespace rrm {
 namespace {
 
-// Work on fewer floats is not worth waking the runtime's workers. More goes in small parts: a worker comes late, and
-// then finds its share.
-constexpr int64_t kParallelFloats = 128 * 1024;
-constexpr int64_t kFloatsPerTask = 32 * 1024;
-constexpr int32_t kMaxTasks = 32;
+// A float compared or copied, in nanoseconds: what share_work makes of it is worth it for pictures from 128 K floats on
+// where threads have to be woken.
+constexpr double kFloatNanoseconds = 0.5;
 
-int32_t tasks_for(int64_t floats, int32_t rows) {
-  if (floats < kParallelFloats) return 1;
-  return static_cast<int32_t>(std::clamp<int64_t>(floats / kFloatsPerTask, 1, std::clamp(rows, 1, kMaxTasks)));
+int32_t tasks_for(Context& context, int64_t floats, int32_t rows) {
+  return share_work(context, kFloatNanoseconds * static_cast<double>(floats), rows).tasks;
 }
 
 struct EnterState : MapState {
@@ -100,7 +97,7 @@ class Enter : public Node {
     state.next.clear();
     PhaseClock::of_thread().lap(Phase::kTickets);
     const int32_t rows = fails_now() ? shape.height / 2 : shape.height;
-    const int32_t tasks = tasks_for(floats, shape.height);
+    const int32_t tasks = tasks_for(context, floats, shape.height);
     std::atomic<int64_t> changed{0};
     parallel(context, tasks, [&](int32_t task) {
       const FlushDenormals flush;
@@ -270,7 +267,7 @@ class Exit final : public Node {
   }
 
   static void copy_flat(Context& context, const float* from, int64_t floats, float* out) {
-    const int32_t tasks = tasks_for(floats, kMaxTasks);
+    const int32_t tasks = tasks_for(context, floats, kMostTasks);
     parallel(context, tasks, [&](int32_t task) {
       const int64_t first = floats * task / tasks, end = floats * (task + 1) / tasks;
       std::memcpy(out + first, from + first, static_cast<size_t>(end - first) * sizeof(float));
@@ -280,7 +277,7 @@ class Exit final : public Node {
 
   void copy_out(Context& context, const MapInput& in, float* out) const {
     const int64_t plane = in.sites();
-    const int32_t tasks = tasks_for(plane * in.channels, in.height);
+    const int32_t tasks = tasks_for(context, plane * in.channels, in.height);
     parallel(context, tasks, [&](int32_t task) {
       const int32_t first = in.height * task / tasks, end = in.height * (task + 1) / tasks;
       const int64_t at = static_cast<int64_t>(first) * in.width, sites = static_cast<int64_t>(end - first) * in.width;

@@ -186,7 +186,7 @@ void Residual::add_by_columns(Context& context, const MapInput& in, const MapSha
     if (p.changed) macs += static_cast<double>(p.resident->changed) * p.count * geometry_->taps() * out_;
   }
   const auto all = static_cast<int32_t>(columns_.size());
-  const int32_t tasks = tasks_for(macs / kAddRate, all);
+  const int32_t tasks = share_work(context, macs / kAddRate, all).tasks;
   parallel(context, tasks, [&](int32_t task) {
     const FlushDenormals flush;
     const int32_t first = all * task / tasks, end = all * (task + 1) / tasks;

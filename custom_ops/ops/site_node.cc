@@ -13,11 +13,6 @@ constexpr int32_t kBlockFloats = 8 * 1024;
 // ... but enough sites to fill register tiles many times, and few enough to keep the row pointers small.
 constexpr int32_t kBlockMin = 24;
 constexpr int32_t kBlockMax = 192;
-// Work below this is not worth waking the runtime's workers. Above, it goes in small parts: a worker comes late, and
-// then finds its share.
-constexpr double kParallelNanoseconds = 60e3;
-constexpr double kTaskNanoseconds = 10e3;
-constexpr int32_t kMaxTasks = 32;
 // Where nearly everything moves, comparing for equality costs and saves little: all rows are then computed and written
 // without it, and all count as changed, which is right as well. Every so many runs they are compared again, to see
 // whether that still holds. (A gate goes on: what it holds is part of the answer.)
@@ -125,12 +120,6 @@ Scratch& Scratch::of_thread() {
 int32_t block_sites(int32_t channels, int32_t tile) {
   const int32_t sites = std::clamp(kBlockFloats / std::max(channels, 1), kBlockMin, kBlockMax);
   return std::max(sites / tile, 1) * tile;
-}
-
-int32_t tasks_for(double nanoseconds, int64_t most) {
-  if (nanoseconds < kParallelNanoseconds) return 1;
-  const auto wanted = static_cast<int64_t>(std::min(nanoseconds / kTaskNanoseconds, double{kMaxTasks}));
-  return static_cast<int32_t>(std::clamp<int64_t>(most, 1, wanted));
 }
 
 SiteNode::SiteNode(const Attributes& attributes, const Kernels& kernels, size_t map_inputs, bool addend)
@@ -274,11 +263,16 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
   prepare(context, in, shape, state, {level, everything, fresh, active});
   clock.lap(Phase::kKernel);
   state.next.clear();
-  std::vector<Block> blocks = cut_blocks(runs, block_sites(widest(shape), kernels_.gemm_tile), pieces);
+  const bool tell = out.deltas.begin(out.version, used.gate != Gate::kAll ? active : 0, out.changed, out.channels);
+  const WorkShare share = share_work(context, state.nanoseconds);
+  int32_t limit = block_sites(widest(shape), kernels_.gemm_tile);
+  // Where what changed is told, ends of blocks are ends of the stretches that consumers add up: they must not depend on
+  // how many threads happen to be here.
+  if (!tell) limit = shared_sites(limit, active, share.hands, kernels_.gemm_tile / 2);
+  std::vector<Block> blocks = cut_blocks(runs, limit, pieces);
   if (broken) blocks.resize(blocks.size() / 2);
   const int64_t n = static_cast<int64_t>(blocks.size());
-  const int64_t tasks = tasks_for(state.nanoseconds, n);
-  const bool tell = out.deltas.begin(out.version, used.gate != Gate::kAll ? active : 0, out.changed, out.channels);
+  const int64_t tasks = std::min<int64_t>(share.tasks, std::max<int64_t>(n, 1));
   std::vector<BlockDeltas> deltas(tell ? blocks.size() : 0);
   std::atomic<int64_t> changed{0};
   clock.lap(Phase::kTrack);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ops/map_state.h"
+#include "ops/share.h"
 #include "ops/ticket_node.h"
 
 namespace rrm {
@@ -109,9 +110,6 @@ struct Update {
 
 // Sites of a block of rows of so many floats; tile: those that the kernels take at once.
 int32_t block_sites(int32_t channels, int32_t tile);
-
-// How many tasks to cut this much work into, of `most`.
-int32_t tasks_for(double nanoseconds, int64_t most);
 
 class SiteNode : public TicketNode {
  public:

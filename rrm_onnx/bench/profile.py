@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rrm_onnx import yardstick
 from rrm_onnx.bench.result import Result
+from rrm_onnx.pack import nodes_of
 
 PRODUCT = 1024  # side of the matrices: long enough to run at full speed, a few milliseconds
 COPIED = 1 << 26  # bytes, more than the caches hold
@@ -167,8 +168,9 @@ class Traffic:
         self._kept = {n["name"]: int(n["state_bytes"]) for n in nodes}
         self._rows = {n["name"]: int(n["output_bytes"]) for n in nodes}
         self._sums = {n["name"]: int(n["state_bytes"] - n["output_bytes"]) for n in nodes if n["macs_added"]}
-        self._nodes = {n.name: n for n in converted.graph.node}
-        self._makers = {o: n for n in converted.graph.node for o in n.output}
+        nodes = nodes_of(converted)
+        self._nodes = {n.name: n for n in nodes}
+        self._makers = {o: n for n in nodes for o in n.output}
         self._weights = {t.name: numpy_helper.to_array(t).nbytes for t in converted.graph.initializer}
 
     def touched(self, name: str, active: float, changed: float) -> float:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from rrm_onnx import pipeline
 from rrm_onnx.emit import ENTERS
 from rrm_onnx.fuse import fuse
+from rrm_onnx.pack import nodes_of
 from rrm_onnx.session import InferenceSession
 from rrm_onnx.types import CONVOLUTIONS
 
@@ -56,7 +57,7 @@ def points_of(planned: pipeline.Planned, converted: pipeline.Converted) -> list[
     fused = fuse(planned.normal.graph, planned.plan, planned.limits)
     inner = {n.name: n.inner for match in fused.matches.values() for n in match.emits}
     found = []
-    for node in converted.model.graph.node:
+    for node in nodes_of(converted.model):
         if node.domain != "rrm" or node.op_type not in (*ENTERS, *CONVOLUTIONS):
             continue
         if inner.get(node.name):

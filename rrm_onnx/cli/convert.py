@@ -26,6 +26,7 @@ from rrm_onnx.cli.report import show_report
     help="A node of the model, or an operator, that stays as it is; may be given several times.",
 )
 @input_shape_option
+@click.option("--flat", is_flag=True, help="A node for each operator, to be looked at; slower.")
 @json_option
 def convert_command(
     model: pathlib.Path,
@@ -35,6 +36,7 @@ def convert_command(
     streams: bool,
     skip: tuple[str, ...],
     shapes: dict[str, tuple[int, ...]] | None,
+    flat: bool,
     as_json: bool,
 ) -> int:
     """Write a model that computes only what changed since the frame before."""
@@ -42,7 +44,7 @@ def convert_command(
     from rrm_onnx.types import Options
 
     out = output_path(model, output)
-    options = Options(tolerance, thresholds, streams, skip, shapes)
+    options = Options(tolerance, thresholds, streams, skip, shapes, flat)
     converted = pipeline.run(model, options)
     write_atomically(out, converted.model.SerializeToString())
     report: dict[str, Any] = converted.report.to_dict()

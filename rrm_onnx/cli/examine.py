@@ -15,6 +15,7 @@ from rrm_onnx.cli import shell
 from rrm_onnx.cli.options import ModelPath, input_shape_option, json_option, shape_words
 from rrm_onnx.cli.report import show_globals, show_regions, show_report
 from rrm_onnx.load import is_converted
+from rrm_onnx.pack import nodes_of
 
 
 @click.command("inspect", short_help="Show what would convert, or what a converted model holds.")
@@ -71,7 +72,7 @@ def _original(model: pathlib.Path, shapes: dict[str, tuple[int, ...]] | None) ->
 
 
 def _converted(model: onnx.ModelProto) -> dict[str, Any]:
-    own = [n for n in model.graph.node if n.domain == "rrm"]
+    own = [n for n in nodes_of(model) if n.domain == "rrm"]
     properties = {p.key: p.value for p in model.metadata_props}
     gates = []
     for node in own:

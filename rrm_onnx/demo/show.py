@@ -14,6 +14,7 @@ from rrm_onnx import bench, pipeline, video, yardstick
 from rrm_onnx.demo import picture, screen
 from rrm_onnx.demo.model import INSTALL, MODEL, TEXT
 from rrm_onnx.errors import RrmError
+from rrm_onnx.pack import nodes_of
 from rrm_onnx.types import Options
 from rrm_onnx.verify import EXACT_RTOL
 
@@ -125,7 +126,7 @@ def frames_of(clip: str | None, target: video.ImageInput, reading: video.ClipOpt
 
 def input_gate(converted: onnx.ModelProto) -> picture.InputGate:
     """The gate of the converted model's first Enter node."""
-    enter = next((n for n in converted.graph.node if n.domain == "rrm" and n.op_type.startswith("Enter")), None)
+    enter = next((n for n in nodes_of(converted) if n.domain == "rrm" and n.op_type.startswith("Enter")), None)
     values = {a.name: a.f for a in enter.attribute} if enter else {}
     return picture.InputGate(values.get("threshold", 0.0), values.get("scale", 0.0))
 

@@ -3,7 +3,8 @@
 // A small network (Enter, Conv, MaxPool, two Convs side by side, Concat, global pooling, product, Exit) is made once,
 // and once more with gates that hold next to nothing back. Threads run both side by side: some each on a stream of
 // their own, where every output must equal that of a stream that has seen only this frame (with gates: but for
-// rounding); and some all on one stream, where a run may also end in the error "two runs use one stream".
+// rounding); and some all on one stream, where a run may also end in the error "two runs use one stream". Most runs
+// have a crew.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -15,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "ops/crew.h"
 #include "ops/factories.h"
 #include "state/error.h"
 
@@ -59,7 +61,7 @@ class Given final : public Attributes {
 
 class Run final : public Context {
  public:
-  explicit Run(std::vector<const Tensor*> in) : in_(std::move(in)) {}
+  Run(std::vector<const Tensor*> in, Crew* crew) : in_(std::move(in)), crew_(crew) {}
   size_t inputs() const override { return in_.size(); }
   Dense input(size_t i) override { return in_[i]->dense(); }
   float* output_f32(std::span<const int64_t> shape) override {
@@ -72,7 +74,9 @@ class Run final : public Context {
     out.i.resize(static_cast<size_t>(out.dense().count()));
     return out.i.data();
   }
+  int32_t hands(double) override { return crew_ == nullptr ? 1 : crew_->hands(); }
   void parallel(int32_t tasks, void (*body)(void*, int32_t), void* arg) override {
+    if (crew_ != nullptr) return crew_->run(tasks, body, arg);
     std::vector<std::thread> threads;
     for (int32_t t = 1; t < tasks; ++t) threads.emplace_back(body, arg, t);
     body(arg, 0);
@@ -86,6 +90,7 @@ class Run final : public Context {
     out.shape.assign(shape.begin(), shape.end());
   }
   std::vector<const Tensor*> in_;
+  Crew* const crew_;
 };
 
 Tensor random_weights(std::vector<int64_t> shape, uint32_t seed) {
@@ -144,7 +149,32 @@ class Network {
     exit_ = make_exit(attributes("exit", 1, 1, 0, 1, 0), kernels_);
   }
 
-  std::vector<float> run(const Tensor& picture, int64_t stream, bool reset) {
+  // With a crew of three threads, two of which may come late, or go before the end.
+  std::vector<float> run_with_crew(const Tensor& picture, int64_t stream, bool reset, std::mt19937& random) {
+    Crew crew(std::chrono::microseconds(random() % 3 == 0 ? random() % 20 : 1000));
+    std::vector<float> got;
+    std::exception_ptr error;
+    const auto hand = [&] {
+      try {
+        crew.join([&] { got = run(picture, stream, reset, &crew); });
+      } catch (...) {
+        error = std::current_exception();
+      }
+    };
+    std::thread one(hand), two(hand);
+    hand();
+    one.join();
+    two.join();
+    if (error != nullptr) std::rethrow_exception(error);
+    return got;
+  }
+
+  std::vector<float> run(const Tensor& picture, int64_t stream, bool reset, Crew* crew = nullptr) {
+    const auto step = [&](Node& node, std::vector<const Tensor*> in) {
+      Run run(std::move(in), crew);
+      node.run(run);
+      return std::move(run.out);
+    };
     const Tensor id{Dtype::kInt64, {1}, {}, {stream}, {}}, flag{Dtype::kBool, {}, {}, {}, {reset}},
         factor{Dtype::kFloat, {}, {1.0f}, {}, {}};
     const Tensor x = step(*enter_, {&picture, &id, &flag, &factor}), a = step(*conv1_, {&x}), p = step(*pool_, {&a}),
@@ -155,11 +185,6 @@ class Network {
   int64_t macs_added() const { return deep_->stats().macs_added; }
 
  private:
-  static Tensor step(Node& node, std::vector<const Tensor*> in) {
-    Run run(std::move(in));
-    node.run(run);
-    return std::move(run.out);
-  }
   const Kernels& kernels_;
   std::unique_ptr<Node> enter_, conv1_, pool_, depthwise_, deep_, concat_, global_, product_, conv2_, exit_;
 };
@@ -201,9 +226,10 @@ int main(int argc, char** argv) {
     Tensor now = picture(random, nullptr);
     for (int t = 0; t < frames; ++t) {
       now = picture(random, &now);
-      const std::vector<float> got = exact.run(now, 100 + k, false), fresh = exact.run(now, 200 + k, true);
+      const std::vector<float> got = exact.run_with_crew(now, 100 + k, false, random),
+                               fresh = exact.run(now, 200 + k, true);
       if (got.size() != fresh.size() || std::memcmp(got.data(), fresh.data(), got.size() * sizeof(float)) != 0) ++wrong;
-      if (!close(tolerant.run(now, 100 + k, false), fresh)) ++wrong;
+      if (!close(tolerant.run_with_crew(now, 100 + k, false, random), fresh)) ++wrong;
     }
   };
   const auto shared_stream = [&](int k) {
@@ -211,7 +237,7 @@ int main(int argc, char** argv) {
     for (int t = 0; t < frames; ++t) {
       try {
         Network& either = t % 2 == 0 ? exact : tolerant;
-        either.run(picture(random, nullptr), 1, random() % 8 == 0);
+        either.run_with_crew(picture(random, nullptr), 1, random() % 8 == 0, random);
       } catch (const Error&) {
         ++refused;
       }

@@ -1,0 +1,226 @@
+#include "api/region.h"
+
+#include <utility>
+
+namespace rrm {
+namespace {
+
+// Less work than this, in estimated nanoseconds (which are rather too many), does not pay for waking a thread.
+constexpr int64_t kWorthWaking = 120'000;
+
+// Of a step's work in earlier runs, what is forgotten in each: where answers are held, much comes in every third frame.
+constexpr int64_t kForgotten = 8;
+// A thread that is to come at all comes within this time.
+constexpr std::chrono::microseconds kLongEnough{250};
+// After so many crews in vain, or one that was held up, so many runs do without; each time twice as many, up to a
+// limit.
+constexpr int32_t kInVain = 8;
+constexpr int64_t kShortRest = 128, kLongRest = 1024;
+
+// A step's attributes among those of the region.
+class StepAttributes final : public Attributes {
+ public:
+  StepAttributes(const OrtAttributes& all, size_t step)
+      : all_(all),
+        number_(std::to_string(step)),
+        prefix_("a" + number_ + "_"),
+        inputs_(all.integers(own("inputs").c_str())) {}
+  std::string op() const { return all_.text(own("op").c_str()); }
+  std::string node_name() const override { return all_.text(own("name").c_str()); }
+  int64_t integer(const char* name) const override { return all_.integer((prefix_ + name).c_str()); }
+  float real(const char* name) const override { return all_.real((prefix_ + name).c_str()); }
+  std::string text(const char* name) const override { return all_.text((prefix_ + name).c_str()); }
+  std::vector<int64_t> integers(const char* name) const override { return all_.integers((prefix_ + name).c_str()); }
+  std::vector<float> reals(const char* name) const override { return all_.reals((prefix_ + name).c_str()); }
+  Dense constant(size_t input) const override { return all_.constant(static_cast<size_t>(inputs_.at(input))); }
+  const std::vector<int64_t>& inputs() const { return inputs_; }
+
+ private:
+  std::string own(const char* name) const { return "s" + number_ + "_" + name; }
+  const OrtAttributes& all_;
+  const std::string number_, prefix_;
+  const std::vector<int64_t> inputs_;
+};
+
+}  // namespace
+
+// What a step sees of the runtime.
+class Region::StepContext final : public Context {
+ public:
+  StepContext(Frame& frame, const Region& region, Step& step, Value& out)
+      : frame_(frame), region_(region), step_(step), out_(out) {}
+
+  size_t inputs() const override { return step_.inputs.size(); }
+  Dense input(size_t i) override {
+    Value& value = frame_.values[step_.inputs[i]];
+    const auto number = static_cast<size_t>(step_.inputs[i]);
+    if (value.dense.data == nullptr && number < region_.inputs_) value.dense = frame_.outer->input(number);
+    return value.dense;
+  }
+  float* output_f32(std::span<const int64_t> shape) override {
+    return static_cast<float*>(leave(Dtype::kFloat, shape));
+  }
+  int64_t* output_i64(std::span<const int64_t> shape) override {
+    if (step_.leaves != kInside) return static_cast<int64_t*>(leave(Dtype::kInt64, shape));
+    out_.dense.dtype = Dtype::kInt64;
+    out_.dense.shape = Dims(shape);
+    out_.words.resize(static_cast<size_t>(out_.dense.count()));
+    out_.dense.data = out_.words.data();
+    return out_.words.data();
+  }
+  int32_t hands(double nanoseconds) override {
+    shared_ += static_cast<int64_t>(nanoseconds);
+    return frame_.crew == nullptr ? 1 : frame_.crew->hands();
+  }
+  void parallel(int32_t tasks, void (*body)(void*, int32_t), void* arg) override {
+    if (frame_.crew != nullptr) {
+      frame_.crew->run(tasks, body, arg);
+    } else {
+      frame_.outer->parallel(tasks, body, arg);
+    }
+  }
+  int64_t shared() const { return shared_; }
+
+ private:
+  void* leave(Dtype dtype, std::span<const int64_t> shape) {
+    void* data = frame_.outer->output(static_cast<size_t>(step_.leaves), shape);
+    out_.dense.dtype = dtype;
+    out_.dense.shape = Dims(shape);
+    out_.dense.data = data;
+    return data;
+  }
+
+  Frame& frame_;
+  const Region& region_;
+  Step& step_;
+  Value& out_;
+  int64_t shared_ = 0;
+};
+
+Region::Region(const ort::OrtApi& api, const ort::OrtKernelInfo* info, Group& group, const Kernels& kernels)
+    : api_(api), group_(group), linger_(group.linger()) {
+  const OrtAttributes all(api, info);
+  check(api, api.KernelInfo_GetInputCount(info, &inputs_));
+  const int64_t n = all.integer("steps");
+  for (int64_t i = 0; i < n; ++i) {
+    const StepAttributes attributes(all, static_cast<size_t>(i));
+    const OperatorRow& row = operator_row(attributes.op());
+    auto step = std::make_unique<Step>();
+    step->node = row.factory(attributes, kernels);
+    step->node->set_op(row.name);
+    const auto known = static_cast<int64_t>(inputs_) + i;
+    for (const int64_t v : attributes.inputs()) {
+      if (v < 0 || v >= known) throw Error("rrm node '" + attributes.node_name() + "' reads what is not made yet");
+      step->inputs.push_back(static_cast<int32_t>(v));
+    }
+    steps_.push_back(std::move(step));
+  }
+  const std::vector<int64_t> outputs = all.integers("outputs");
+  for (size_t k = 0; k < outputs.size(); ++k) {
+    const int64_t i = outputs[k] - static_cast<int64_t>(inputs_);
+    if (i < 0 || i >= n) throw Error("rrm: a region's output is none of its steps'");
+    steps_[i]->leaves = static_cast<int32_t>(k);
+  }
+  for (const auto& step : steps_) group_.add(step->node.get());
+}
+
+Region::~Region() {
+  for (const auto& step : steps_) group_.remove(step->node.get());
+}
+
+std::unique_ptr<Region::Frame> Region::take_frame() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!idle_.empty()) {
+      std::unique_ptr<Frame> frame = std::move(idle_.back());
+      idle_.pop_back();
+      return frame;
+    }
+  }
+  auto frame = std::make_unique<Frame>();
+  frame->values.resize(inputs_ + steps_.size());
+  return frame;
+}
+
+void Region::give_back(std::unique_ptr<Frame> frame) {
+  for (size_t i = 0; i < inputs_; ++i) frame->values[i].dense.data = nullptr;
+  const std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(frame));
+}
+
+void Region::run(ort::OrtKernelContext* context) {
+  OrtContext outer(api_, context);
+  std::unique_ptr<Frame> frame = take_frame();
+  frame->outer = &outer;
+  frame->crew = nullptr;
+  frame->ahead = frame->met = 0;
+  for (const auto& step : steps_) frame->ahead += step->shared;
+  if (rest_ > 0) --rest_;
+  for (size_t i = 0; i < steps_.size();) {
+    i = wants_crew(*frame, i) ? advance_with_crew(*frame, i) : advance(*frame, i);
+  }
+  give_back(std::move(frame));
+}
+
+bool Region::wants_crew(const Frame& frame, size_t i) const {
+  if (linger_.count() == 0 || rest_ > 0) return false;
+  return std::max(frame.ahead, frame.met) >= kWorthWaking && (steps_[i]->shared > 0 || frame.met >= kWorthWaking);
+}
+
+size_t Region::advance(Frame& frame, size_t first) {
+  size_t i = first;
+  do {
+    run_step(frame, i++);
+  } while (i < steps_.size() && (frame.crew != nullptr ? !frame.crew->dismissed() : !wants_crew(frame, i)));
+  return i;
+}
+
+size_t Region::advance_with_crew(Frame& frame, size_t first) {
+  struct Section {
+    Region& region;
+    Frame& frame;
+    Crew crew;
+    size_t i;
+  } section{*this, frame, Crew(linger_), first};
+  const int64_t worth = std::max(frame.ahead, frame.met) / kWorthWaking;
+  const Crew::Clock::time_point start = Crew::Clock::now();
+  frame.met = 0;
+  frame.crew = &section.crew;
+  frame.outer->parallel(
+      static_cast<int32_t>(std::min<int64_t>(1 + worth, Crew::most_hands())),
+      [](void* arg, int32_t) {
+        auto& s = *static_cast<Section*>(arg);
+        s.crew.join([&] { s.i = s.region.advance(s.frame, s.i); });
+      },
+      &section);
+  frame.crew = nullptr;
+  remember(section.crew, Crew::Clock::now() - start);
+  return section.i;
+}
+
+void Region::remember(const Crew& crew, Crew::Clock::duration lasted) {
+  if (crew.anyone()) {
+    alone_ = 0;
+  } else if (lasted > kLongEnough) {
+    ++alone_;
+  }
+  if (!crew.stalled() && alone_ < kInVain) {
+    if (next_rest_ > kShortRest) --next_rest_;
+    return;
+  }
+  alone_ = 0;
+  rest_ = std::max<int64_t>(next_rest_, kShortRest);
+  next_rest_ = std::min(2 * rest_, kLongRest);
+}
+
+void Region::run_step(Frame& frame, size_t i) {
+  Step& step = *steps_[i];
+  StepContext context(frame, *this, step, frame.values[inputs_ + i]);
+  step.node->run(context);
+  const int64_t before = step.shared;
+  step.shared = std::max(context.shared(), before - before / kForgotten);
+  frame.ahead -= before;
+  frame.met += context.shared();
+}
+
+}  // namespace rrm

@@ -1,0 +1,166 @@
+"""Regions: the rrm nodes between dense ones as one node, so that onnxruntime is asked once and not once a layer.
+
+`pack` writes them; what looks at the single nodes of a converted model reads `nodes_of` it, or `unpack`s it.
+Step i's attributes stand in those of the region as a<i>_<name>; what else is known of it as s<i>_op, s<i>_name,
+s<i>_inputs and, for a ticket that stays inside, s<i>_output. Inputs count values: first the region's own, then one a step, in order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+import onnx
+from onnx import TensorProto, helper
+
+from rrm_onnx.common import free_name
+from rrm_onnx.ops.reference_base import DOMAIN
+
+REGION = "Region"
+Attributes = Mapping[str, onnx.AttributeProto]
+Step = tuple[dict[str, onnx.AttributeProto], dict[str, onnx.AttributeProto]]  # what is known of it, its own attributes
+DENSE_OUTPUTS = {"Exit": TensorProto.FLOAT, "MapShape": TensorProto.INT64}
+
+
+def pack(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its rrm nodes in as few Regions as the dense nodes between them allow; itself without rrm nodes."""
+    model = unpack(model)
+    if not any(n.domain == DOMAIN for n in model.graph.node):
+        return model
+    packed = onnx.ModelProto()
+    packed.CopyFrom(model)
+    graph = packed.graph
+    ranks = ranks_of(graph.node)
+    last = max(ranks)
+    taken = {n.name for n in graph.node}
+    nodes: list[onnx.NodeProto] = []
+    for rank in range(last + 1):
+        here = [n for n, r in zip(graph.node, ranks, strict=True) if r == rank]
+        nodes += [n for n in here if n.domain != DOMAIN]
+        if steps := [n for n in here if n.domain == DOMAIN]:
+            name = free_name(f"rrm_region_{rank}", taken)
+            taken.add(name)
+            nodes.append(region(name, steps, leaving(steps, graph)))
+    inside = {o for n in graph.node for o in n.output} - {o for n in nodes for o in n.output}
+    values = [v for v in graph.value_info if v.name not in inside]
+    typed = {v.name for v in (*values, *graph.output)}
+    for node in graph.node:
+        if node.domain == DOMAIN and node.output[0] not in inside | typed:
+            kind = DENSE_OUTPUTS.get(node.op_type, TensorProto.INT64)
+            values.append(helper.make_tensor_value_info(node.output[0], kind, None))
+    replace(graph.node, nodes)
+    replace(graph.value_info, values)
+    return packed
+
+
+def unpack(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with each Region's nodes in its place; itself where there is none. Undoes `pack`, but for the order of
+    the nodes."""
+    if not any(is_region(n) for n in model.graph.node):
+        return model
+    flat = onnx.ModelProto()
+    flat.CopyFrom(model)
+    replace(flat.graph.node, nodes_of(model))
+    return flat
+
+
+def nodes_of(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The model's nodes, those of each Region in its place."""
+    return [n for node in model.graph.node for n in (steps_of(node) if is_region(node) else [node])]
+
+
+def is_region(node: onnx.NodeProto) -> bool:
+    return bool(node.domain == DOMAIN and node.op_type == REGION)
+
+
+def replace(field: object, items: Iterable[object]) -> None:
+    """The content of a repeated field, which may hold some of the items itself."""
+    kept = [type(i).FromString(i.SerializeToString()) for i in items]  # type: ignore[attr-defined]
+    del field[:]  # type: ignore[attr-defined]
+    field.extend(kept)  # type: ignore[attr-defined]
+
+
+def ranks_of(nodes: Sequence[onnx.NodeProto]) -> list[int]:
+    """How often the way from the inputs to a node leaves rrm nodes for dense ones: those of one rank depend on each
+    other only through rrm nodes."""
+    from rrm_onnx.emit import captured
+
+    made: dict[str, tuple[int, bool]] = {}
+    ranks = []
+    for node in nodes:
+        own = node.domain == DOMAIN
+        before = [made[i] for i in (*node.input, *captured([node])) if i in made]
+        rank = max((r + (rrm and not own) for r, rrm in before), default=0)
+        made.update({o: (rank, own) for o in node.output})
+        ranks.append(rank)
+    return ranks
+
+
+def leaving(steps: Sequence[onnx.NodeProto], graph: onnx.GraphProto) -> list[str]:
+    """What the steps make for others."""
+    from rrm_onnx.emit import captured
+
+    names = {n.name for n in steps}
+    others = [n for n in graph.node if n.name not in names]
+    read = {i for n in others for i in n.input} | captured(others) | {o.name for o in graph.output}
+    return [n.output[0] for n in steps if n.output[0] in read]
+
+
+def region(name: str, steps: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> onnx.NodeProto:
+    made = {n.output[0] for n in steps}
+    inputs = list(dict.fromkeys(i for n in steps for i in n.input if i not in made))
+    number = {t: i for i, t in enumerate((*inputs, *(n.output[0] for n in steps)))}
+    node = helper.make_node(REGION, inputs, outputs, name=name, domain=DOMAIN, steps=len(steps))
+    node.attribute.append(helper.make_attribute("outputs", [number[t] for t in outputs]))
+    for i, step in enumerate(steps):
+        own: dict[str, object] = {"op": step.op_type, "name": step.name, "inputs": [number[t] for t in step.input]}
+        if step.output[0] not in outputs:
+            own["output"] = step.output[0]
+        if step.doc_string or step.metadata_props:
+            own["texts"] = json.dumps([step.doc_string, {p.key: p.value for p in step.metadata_props}])
+        node.attribute.extend(helper.make_attribute(f"s{i}_{key}", value) for key, value in own.items())
+        for attribute in step.attribute:
+            added = node.attribute.add()
+            added.CopyFrom(attribute)
+            added.name = f"a{i}_{attribute.name}"
+    return node
+
+
+def steps_of(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """The nodes that a Region runs, in order."""
+    found: list[Step] = [({}, {}) for _ in range(integer(node, "steps"))]
+    for attribute in node.attribute:
+        step, _, name = attribute.name.partition("_")
+        if name:
+            found[int(step[1:])][step[0] == "a"][name] = attribute
+    first = len(node.input)
+    outer = {v - first: name for v, name in zip(integers(node, "outputs"), node.output, strict=True)}
+    values = list(node.input)
+    values += [outer.get(i) or text(own, "output") for i, (own, _) in enumerate(found)]
+    return [step_of(own, attributes, values, values[first + i]) for i, (own, attributes) in enumerate(found)]
+
+
+def step_of(own: Attributes, attributes: Attributes, values: Sequence[str], output: str) -> onnx.NodeProto:
+    inputs = [values[v] for v in own["inputs"].ints]
+    step = helper.make_node(text(own, "op"), inputs, [output], name=text(own, "name"), domain=DOMAIN)
+    if "texts" in own:
+        step.doc_string, properties = json.loads(text(own, "texts"))
+        for key, value in properties.items():
+            step.metadata_props.add(key=key, value=value)
+    for name, attribute in attributes.items():
+        added = step.attribute.add()
+        added.CopyFrom(attribute)
+        added.name = name
+    return step
+
+
+def text(own: Attributes, name: str) -> str:
+    return own[name].s.decode()
+
+
+def integer(node: onnx.NodeProto, name: str) -> int:
+    return next(int(a.i) for a in node.attribute if a.name == name)
+
+
+def integers(node: onnx.NodeProto, name: str) -> list[int]:
+    return next(list(a.ints) for a in node.attribute if a.name == name)
