@@ -56,8 +56,8 @@ def operators_page() -> str:
         " number of channels: that is the first limit of all of them. Why a node stays as it is:"
         " [REFUSALS.md](REFUSALS.md).",
         "In the file they are steps of `Region` nodes, one for all that lies between two parts which stay dense"
-        " (`rrm_onnx/pack.py` says how they are written, and gives them back one by one); converted with `--flat`, each is"
-        " a node of the graph.",
+        " (`rrm_onnx/pack.py` says how they are written, and gives them back one by one); converted with `--flat`, each"
+        " is a node of the graph.",
         "What a model spells in another way (BatchNormalization behind a convolution, HardSwish, GELU or"
         " LayerNormalization in several operators, means over height and width, shuffled channels, Transposes at the"
         " borders) is brought into these spellings first, by `rrm_onnx/normalise`. So is what works on the last axis of"

@@ -2,7 +2,8 @@
 
 `pack` writes them; what looks at the single nodes of a converted model reads `nodes_of` it, or `unpack`s it.
 Step i's attributes stand in those of the region as a<i>_<name>; what else is known of it as s<i>_op, s<i>_name,
-s<i>_inputs and, for a ticket that stays inside, s<i>_output. Inputs count values: first the region's own, then one a step, in order.
+s<i>_inputs and, for a ticket that stays inside, s<i>_output. Inputs count values: first the region's own, then one a
+step, in order.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ DENSE_OUTPUTS = {"Exit": TensorProto.FLOAT, "MapShape": TensorProto.INT64}
 
 
 def pack(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with its rrm nodes in as few Regions as the dense nodes between them allow; itself without rrm nodes."""
+    """The model with its rrm nodes in as few Regions as the dense nodes between them allow; itself without any."""
     model = unpack(model)
     if not any(n.domain == DOMAIN for n in model.graph.node):
         return model
@@ -91,7 +92,7 @@ def ranks_of(nodes: Sequence[onnx.NodeProto]) -> list[int]:
         own = node.domain == DOMAIN
         before = [made[i] for i in (*node.input, *captured([node])) if i in made]
         rank = max((r + (rrm and not own) for r, rrm in before), default=0)
-        made.update({o: (rank, own) for o in node.output})
+        made.update(dict.fromkeys(node.output, (rank, own)))
         ranks.append(rank)
     return ranks
 
