@@ -12,9 +12,9 @@ constexpr int64_t kWorthWaking = 120'000;
 constexpr int64_t kForgotten = 8;
 // A thread that is to come at all comes within this time.
 constexpr std::chrono::microseconds kLongEnough{250};
-// After so many crews in vain, or one that was held up, so many runs do without; each time twice as many, up to a
-// limit.
-constexpr int32_t kInVain = 8;
+// Crews to which nobody came, or that were held up, count so much each, and a good one takes 1 back; beyond a limit
+// some runs do without crews, each time twice as many.
+constexpr int64_t kInVain = 16, kStalled = 64, kTooMuch = 128;
 constexpr int64_t kShortRest = 128, kLongRest = 1024;
 
 // A step's attributes among those of the region.
@@ -171,7 +171,8 @@ size_t Region::advance(Frame& frame, size_t first) {
   size_t i = first;
   do {
     run_step(frame, i++);
-  } while (i < steps_.size() && (frame.crew != nullptr ? !frame.crew->dismissed() : !wants_crew(frame, i)));
+    if (Crew* crew = frame.crew; crew != nullptr && crew->asleep() && frame.ahead < kWorthWaking) crew->close();
+  } while (i < steps_.size() && (frame.crew != nullptr ? !frame.crew->gone() : !wants_crew(frame, i)));
   return i;
 }
 
@@ -199,18 +200,18 @@ size_t Region::advance_with_crew(Frame& frame, size_t first) {
 }
 
 void Region::remember(const Crew& crew, Crew::Clock::duration lasted) {
-  if (crew.anyone()) {
-    alone_ = 0;
-  } else if (lasted > kLongEnough) {
-    ++alone_;
+  if (crew.stalled()) {
+    trouble_ += kStalled;
+  } else if (!crew.anyone() && lasted > kLongEnough) {
+    trouble_ += kInVain;
+  } else {
+    trouble_ = std::max<int64_t>(trouble_ - 1, 0);
+    next_rest_ = std::max(next_rest_ - 1, kShortRest);
   }
-  if (!crew.stalled() && alone_ < kInVain) {
-    if (next_rest_ > kShortRest) --next_rest_;
-    return;
-  }
-  alone_ = 0;
-  rest_ = std::max<int64_t>(next_rest_, kShortRest);
-  next_rest_ = std::min(2 * rest_, kLongRest);
+  if (trouble_ <= kTooMuch) return;
+  trouble_ = kTooMuch;  // after the rest, the next trouble is one too many
+  rest_ = next_rest_.load();
+  next_rest_ = std::min(2 * next_rest_, kLongRest);
 }
 
 void Region::run_step(Frame& frame, size_t i) {

@@ -59,7 +59,7 @@ class Region {
   };
   class StepContext;
 
-  // Runs steps from `first` on until all are done, or their crew is dismissed; returns the next.
+  // Runs steps from `first` on until all are done, or their crew is gone; returns the next.
   size_t advance(Frame& frame, size_t first);
   size_t advance_with_crew(Frame& frame, size_t first);
   void run_step(Frame& frame, size_t i);
@@ -73,10 +73,9 @@ class Region {
   const std::chrono::nanoseconds linger_;
   size_t inputs_;
   std::vector<std::unique_ptr<Step>> steps_;
-  // Crews in a row to which nobody came: a session of one thread has nobody to send.
-  std::atomic<int32_t> alone_{0};
-  // Runs without a crew that are left, and after the next stall: processors that others want, too, are left to them.
-  std::atomic<int64_t> rest_{0}, next_rest_{0};
+  // Crews that did not pay: a session of one thread has nobody to send, and processors that others want, too, are left
+  // to them. Runs without a crew that are left, and next time.
+  std::atomic<int64_t> trouble_{0}, rest_{0}, next_rest_{0};
   std::mutex mutex_;
   std::vector<std::unique_ptr<Frame>> idle_;
 };

@@ -55,36 +55,47 @@ void Crew::take(int32_t hand) noexcept {
   }
 }
 
-// False: go home.
-bool Crew::await(uint32_t seen) const {
+int32_t Crew::hands() const {
+  if (closed_ || asleep()) return 1;
+  return std::clamp(came_ + 1, 2, most_hands());
+}
+
+// Until there is another job, or the crew is closed.
+void Crew::await(uint32_t seen) {
   const Clock::time_point start = Clock::now();
   for (int32_t n = 1; number_.load(std::memory_order_acquire) == seen; ++n) {
-    if (closed_.load(std::memory_order_relaxed) || dismissed_.load(std::memory_order_relaxed)) return false;
     pause();
-    if (n % kPausesBetweenLooks == 0 && Clock::now() - start > linger_) return false;
+    if (n % kPausesBetweenLooks != 0 || Clock::now() - start < linger_) continue;
+    ++asleep_;
+    number_.wait(seen);
+    --asleep_;
   }
-  return true;
 }
 
 void Crew::help() noexcept {
-  if (closed_ || dismissed_) return;
+  if (closed_) return;
   const int32_t hand = ++came_;
-  if (hand >= most_hands()) return;
-  for (uint32_t seen = 0; await(seen);) {
-    seen = number_;
+  for (uint32_t seen = 0; hand < most_hands() && !closed_; seen = number_) {
+    await(seen);
     // The lead closes a job and then waits until nobody is inside: who finds it open may look at it.
     ++inside_;
     if (open_) take(hand);
-    if (--inside_ == 0 && asleep_) inside_.notify_one();
+    if (--inside_ == 0 && lead_sleeps_) inside_.notify_one();
   }
-  if (!closed_) dismissed_ = true;
+  ++left_;
+}
+
+void Crew::close() {
+  closed_ = true;
+  ++number_;
+  if (asleep_ > 0) number_.notify_all();
 }
 
 void Crew::run(int32_t tasks, Body body, void* arg) {
   const Clock::time_point start = Clock::now();
   job_.body = body;
   job_.arg = arg;
-  job_.hands = std::min(hands(), tasks);
+  job_.hands = std::clamp(came_ + 1, 1, std::min(tasks, most_hands()));
   job_.failed = false;
   job_.first = nullptr;
   for (int32_t h = 0; h < job_.hands; ++h) {
@@ -93,6 +104,7 @@ void Crew::run(int32_t tasks, Body body, void* arg) {
   }
   open_ = true;
   ++number_;
+  if (asleep_ > 0) number_.notify_all();
   take(0);
   open_ = false;
   wait_for_helpers(start, Clock::now());
@@ -105,10 +117,11 @@ void Crew::wait_for_helpers(Clock::time_point start, Clock::time_point done) {
     pause();
     if (n % kPausesBetweenLooks != 0 || Clock::now() - done < patience) continue;
     // An idle processor may take the thread over.
-    stalled_ = dismissed_ = true;
-    asleep_ = true;
+    stalled_ = true;
+    lead_sleeps_ = true;
     for (int32_t left; (left = inside_) != 0;) inside_.wait(left);
-    asleep_ = false;
+    lead_sleeps_ = false;
+    close();
   }
 }
 

@@ -1,7 +1,7 @@
 // Threads of the runtime that stay for a while: waking one takes longer than a small layer does.
 //
 // A crew lives in one call of the runtime's parallel loop. The first thread that comes leads: it runs node after node.
-// The others wait for its jobs, busily, until the lead is done or nothing came for a while.
+// The others wait for its jobs until it is done: busily at first, asleep when nothing came for a while.
 #pragma once
 
 #include <algorithm>
@@ -18,10 +18,13 @@ class Crew {
   using Clock = std::chrono::steady_clock;
   using Body = void (*)(void* arg, int32_t i);
 
-  // linger: how long a thread waits for a job before all are dismissed.
+  // linger: how long a thread waits for a job before it sleeps.
   explicit Crew(std::chrono::nanoseconds linger) : linger_(linger) {}
   Crew(const Crew&) = delete;
   Crew& operator=(const Crew&) = delete;
+
+  // More threads than processors would wait in each other's way.
+  static int32_t most_hands();
 
   // What each thread of the loop calls: the first runs lead(), the others work for it until it ends, however it ends.
   template <typename Lead>
@@ -29,24 +32,26 @@ class Crew {
     if (led_.exchange(true)) return help();
     struct Closing {
       Crew& crew;
-      ~Closing() { crew.closed_ = true; }
+      ~Closing() { crew.close(); }
     } closing{*this};
     lead();
   }
 
-  // By the lead: calls body(arg, i) for i < tasks on all threads that are here; rethrows what a body threw.
+  // The rest is for the lead.
+
+  // Calls body(arg, i) for i < tasks on all threads that are here; rethrows what a body threw.
   void run(int32_t tasks, Body body, void* arg);
-  // Threads that take part in the next job, the lead among them: at least one more is on its way until all are
-  // dismissed.
-  int32_t hands() const { return dismissed_ ? 1 : std::clamp(came_ + 1, 2, most_hands()); }
-  bool dismissed() const { return dismissed_; }
+  // Threads that take part at once in the next job, the lead among them. While nobody came, one is on its way.
+  int32_t hands() const;
+  // All that came sleep: the next job wakes them.
+  bool asleep() const { return came_ > 0 && asleep_ == came_; }
+  // Sends the others home; they need a moment.
+  void close();
+  bool gone() const { return closed_ && left_ == came_; }
   // Whether any thread came but the lead.
   bool anyone() const { return came_ > 0; }
   // Whether the lead had to wait for a thread that was taken off its processor in the middle of a task.
   bool stalled() const { return stalled_; }
-
-  // More threads than processors would wait in each other's way.
-  static int32_t most_hands();
 
  private:
   static constexpr int32_t kMostHands = 32;
@@ -65,19 +70,20 @@ class Crew {
   };
   void help() noexcept;
   void take(int32_t hand) noexcept;
-  bool await(uint32_t seen) const;
+  void await(uint32_t seen);
   void wait_for_helpers(Clock::time_point start, Clock::time_point done);
 
   const std::chrono::nanoseconds linger_;
   bool stalled_ = false;
-  std::atomic<bool> led_{false}, closed_{false}, dismissed_{false};
-  std::atomic<int32_t> came_{0};  // helpers so far
-  Job job_;                       // this and the parts: written while `open_` is false and nobody is inside
+  std::atomic<bool> led_{false}, closed_{false};
+  std::atomic<int32_t> came_{0}, left_{0};  // helpers so far
+  std::atomic<int32_t> asleep_{0};
+  Job job_;  // this and the parts: written while `open_` is false and nobody is inside
   std::array<Part, kMostHands> parts_;
-  alignas(64) std::atomic<uint32_t> number_{0};  // of jobs so far
+  alignas(64) std::atomic<uint32_t> number_{0};  // of jobs so far, and of the close
   alignas(64) std::atomic<bool> open_{false};
   alignas(64) std::atomic<int32_t> inside_{0};  // helpers that may look at the job
-  std::atomic<bool> asleep_{false};             // the lead, until nobody is inside
+  std::atomic<bool> lead_sleeps_{false};        // until nobody is inside
 };
 
 }  // namespace rrm

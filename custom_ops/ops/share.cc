@@ -11,7 +11,7 @@ constexpr double kWakeNanoseconds = 60e3;
 constexpr double kWakeTask = 10e3;
 // The same where they wait for it already: what a job costs them, and the lines of cache that change hands.
 constexpr double kHandNanoseconds = 6e3;
-constexpr double kHandTask = 2e3;
+constexpr double kHandTask = 1e3;
 
 }  // namespace
 

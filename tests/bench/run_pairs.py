@@ -16,11 +16,13 @@ It takes minutes for each pair and tolerance. Leave the machine alone meanwhile.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
 import pathlib
 import platform
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -235,6 +237,7 @@ def machine(given: argparse.Namespace) -> dict[str, Any]:
         "python": platform.python_version(),
         "threads": given.threads,
         "spinning": "on" if given.spinning else "off",
+        "busy": given.busy,
         "denormals": "zero" if yardstick.denormals_are_zero() else "kept",  # for the calling thread
     }
 
@@ -280,8 +283,21 @@ def arguments() -> argparse.Namespace:
         "--openvino", choices=["f32", "bf16", "none"], default="f32", help="bf16: in f32 and bf16 [f32]"
     )
     parser.add_argument("--int8", action="store_true", help="also ONNX Runtime on the model quantised on first frames")
+    parser.add_argument("--busy", type=int, default=0, metavar="N", help="N other processes that never rest [0]")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures there as well")
     return parsed(parser)
+
+
+@contextlib.contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """Others that want the processors too."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 def main() -> int:
@@ -299,7 +315,8 @@ def main() -> int:
         ideal = ideals.of(pair.pair, tolerances) if kind == "clip" else {}
         for tolerance in tolerances:
             try:
-                rows.append(measure(pair, kind, tolerance, ideal.get(tolerance), given))
+                with busy(given.busy):
+                    rows.append(measure(pair, kind, tolerance, ideal.get(tolerance), given))
             except RrmError as error:  # the other pairs are measured all the same
                 failed = True
                 hint = f"\n\nhint: {error.hint}" if error.hint else ""
