@@ -157,7 +157,7 @@ def main() -> int:
     parser.add_argument("--openvino", action="store_true", help="also OpenVINO in float32")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures there as well")
     given = parsed(parser)
-    given.isa, given.spinning, given.denormals = None, False, False
+    given.isa, given.spinning, given.denormals, given.busy = None, False, False, 0
     columns = [*COLUMNS, *(beside(rivals.FIRST) if given.openvino else ())]
     yardstick.settle_denormals()
     where, rows, told = machine(given), [], set[str]()
