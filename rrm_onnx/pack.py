@@ -31,17 +31,18 @@ def pack(model: onnx.ModelProto) -> onnx.ModelProto:
     packed = onnx.ModelProto()
     packed.CopyFrom(model)
     graph = packed.graph
-    ranks = ranks_of(graph.node)
-    last = max(ranks)
+    ranks, read = ranks_of(graph.node), readers_of(graph)
+    ranked: list[tuple[list[onnx.NodeProto], list[onnx.NodeProto]]] = [([], []) for _ in range(max(ranks) + 1)]
+    for node, rank in zip(graph.node, ranks, strict=True):
+        ranked[rank][node.domain == DOMAIN].append(node)
     taken = {n.name for n in graph.node}
     nodes: list[onnx.NodeProto] = []
-    for rank in range(last + 1):
-        here = [n for n, r in zip(graph.node, ranks, strict=True) if r == rank]
-        nodes += [n for n in here if n.domain != DOMAIN]
-        if steps := [n for n in here if n.domain == DOMAIN]:
+    for rank, (dense, steps) in enumerate(ranked):
+        nodes += dense
+        if steps:
             name = free_name(f"rrm_region_{rank}", taken)
             taken.add(name)
-            nodes.append(region(name, steps, leaving(steps, graph)))
+            nodes.append(region(name, steps, leaving(steps, read)))
     inside = {o for n in graph.node for o in n.output} - {o for n in nodes for o in n.output}
     values = [v for v in graph.value_info if v.name not in inside]
     typed = {v.name for v in (*values, *graph.output)}
@@ -90,21 +91,34 @@ def ranks_of(nodes: Sequence[onnx.NodeProto]) -> list[int]:
     ranks = []
     for node in nodes:
         own = node.domain == DOMAIN
-        before = [made[i] for i in (*node.input, *captured([node])) if i in made]
+        before = [made[i] for i in (*node.input, *captured([node])) if i and i in made]
         rank = max((r + (rrm and not own) for r, rrm in before), default=0)
         made.update(dict.fromkeys(node.output, (rank, own)))
         ranks.append(rank)
     return ranks
 
 
-def leaving(steps: Sequence[onnx.NodeProto], graph: onnx.GraphProto) -> list[str]:
-    """What the steps make for others."""
+OUTSIDE = ""
+"""Among the names of nodes: the graph's outputs, and what is in the bodies of dense nodes."""
+
+
+def readers_of(graph: onnx.GraphProto) -> dict[str, set[str]]:
+    """The nodes, by name, that read each tensor."""
     from rrm_onnx.emit import captured
 
+    found: dict[str, set[str]] = {}
+    for node in graph.node:
+        for tensor in (*node.input, *captured([node])):
+            found.setdefault(tensor, set()).add(node.name if node.domain == DOMAIN else OUTSIDE)
+    for output in graph.output:
+        found.setdefault(output.name, set()).add(OUTSIDE)
+    return found
+
+
+def leaving(steps: Sequence[onnx.NodeProto], read: Mapping[str, set[str]]) -> list[str]:
+    """What the steps make for others."""
     names = {n.name for n in steps}
-    others = [n for n in graph.node if n.name not in names]
-    read = {i for n in others for i in n.input} | captured(others) | {o.name for o in graph.output}
-    return [n.output[0] for n in steps if n.output[0] in read]
+    return [n.output[0] for n in steps if read.get(n.output[0], set()) - names]
 
 
 def region(name: str, steps: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> onnx.NodeProto:

@@ -12,7 +12,7 @@ import onnx
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from rrm_onnx.common import source_hash
-from rrm_onnx.emit import emit
+from rrm_onnx.emit import check, emit
 from rrm_onnx.fuse import fuse
 from rrm_onnx.load import load
 from rrm_onnx.match import match
@@ -72,7 +72,10 @@ def write(planned: Planned) -> Converted:
         converted = emit(normal, fuse(normal.graph, plan, limits), limits, planned.options.streams, planned.digest)
     result = report(planned.source, normal.graph, plan, converted, limits.default)
     converted.metadata_props.add(key="rrm.report", value=result.to_json())
-    return Converted(converted if planned.options.flat else pack(converted), result)
+    if not planned.options.flat:
+        converted = pack(converted)
+        check(converted)
+    return Converted(converted, result)
 
 
 def convert(

@@ -64,11 +64,11 @@ class Report:
     """A conversion in numbers.
 
     nodes_before, nodes_simplified: nodes of the original, and after simplification; nodes_converted: those of the
-    simplified that went into regions; nodes_after: nodes of the converted model, borders included;
-    nodes_dense: those of the converted model that are no rrm nodes for a reason in `dense`. macs_total, macs_inside:
-    multiply-accumulates of all convolutions, and of those inside regions, for one batch row with every site computed;
-    None where shapes are unknown (give input_shapes). unchanged: why nothing was converted, in one sentence; None where
-    something was.
+    simplified that went into regions; nodes_after: those of the converted model, with borders, each step of a
+    `Region` counted as one; nodes_dense: those of the converted model that are no rrm nodes for a reason in
+    `dense`. macs_total, macs_inside: multiply-accumulates of all convolutions, and of those inside regions, for one
+    batch row with every site computed; None where shapes are unknown (give input_shapes). unchanged: why nothing
+    was converted, in one sentence; None where something was.
     """
 
     nodes_before: int

@@ -82,7 +82,8 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc]
 
         {"nodes": [{"name", "op", "streams", "runs", "keyframes", "sites", "active", "changed", "macs_dense",
         "macs_done", "macs_added", "swept_bytes", "ns", "state_bytes", "output_bytes", "weight_bytes", "threshold",
-        "scale", "measured_scale", "inner_measured_scale", "phases"}, ...]}, in the order of the graph.
+        "scale", "measured_scale", "inner_measured_scale", "phases"}, ...],
+        "regions": [{"name", "runs", "crews", "vain", "stalled", "rested"}, ...]}, in the order of the graph.
 
         `runs`, `keyframes` and `ns` (nanoseconds) sum over all runs; sites and multiply-accumulates only over those
         that were no keyframes, so that `macs_done / macs_dense` is the share of the work that is left; `macs_added`
@@ -91,6 +92,9 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc]
         `state_bytes` is held now, `output_bytes` of it in the rows of layers; `weight_bytes` is a convolution's own
         copy of its weights. `measured_scale`: the size (RMS) of a stream's first map, which stands in for a `scale` of
         0; `inner_...`: of the gate between the two convolutions of one node.
+
+        `crews`: how often a region had threads wait for its next work; `vain`, `stalled`: of these, how often none came
+        or one lost its processor in the middle of a task; `rested`: runs that did without because of that.
 
         With `check_every`, also {"check": {"every", "checks", "mean", "worst", "last", "streams": {id: {"checks",
         "mean", "worst", "last"}}}}: how many checks, and the error of the answers that would have been given: relative

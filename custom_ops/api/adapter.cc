@@ -196,6 +196,7 @@ Dense OrtContext::input(size_t i) {
 void* OrtContext::output(size_t i, std::span<const int64_t> shape) {
   ort::OrtValue* value = nullptr;
   check(api_, api_.KernelContext_GetOutput(context_, i, shape.data(), shape.size(), &value));
+  if (value == nullptr) throw Error("rrm: an output is missing");
   void* data = nullptr;
   check(api_, api_.GetTensorMutableData(value, &data));
   return data;

@@ -2,16 +2,28 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "ops/node.h"
 
 namespace rrm {
+
+// What a region's crews did; see ops/crew.h.
+struct CrewCounts {
+  std::string region;
+  std::atomic<int64_t> runs{0};     // of the region
+  std::atomic<int64_t> crews{0};    // called
+  std::atomic<int64_t> vain{0};     // of these: nobody came
+  std::atomic<int64_t> stalled{0};  // of these: the lead had to wait for a thread that had lost its processor
+  std::atomic<int64_t> rested{0};   // runs that did without, for too many were of either kind
+};
 
 class Group {
  public:
@@ -30,6 +42,19 @@ class Group {
     const std::lock_guard lock(mutex_);
     nodes_.erase(std::remove(nodes_.begin(), nodes_.end(), node), nodes_.end());
   }
+  void add(CrewCounts* counts) {
+    const std::lock_guard lock(mutex_);
+    regions_.push_back(counts);
+  }
+  void remove(CrewCounts* counts) noexcept {
+    const std::lock_guard lock(mutex_);
+    regions_.erase(std::remove(regions_.begin(), regions_.end(), counts), regions_.end());
+  }
+  template <typename Visit>
+  void each_region(Visit visit) {
+    const std::lock_guard lock(mutex_);
+    for (CrewCounts* counts : regions_) visit(*counts);
+  }
   template <typename Visit>
   void each(Visit visit) {
     const std::lock_guard lock(mutex_);
@@ -42,6 +67,7 @@ class Group {
   const std::chrono::nanoseconds linger_;
   std::mutex mutex_;
   std::vector<Node*> nodes_;  // in the order of their creation
+  std::vector<CrewCounts*> regions_;
 };
 
 // All groups, for ever: onnxruntime keeps pointers to a group's operators as long as it likes.

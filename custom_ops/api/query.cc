@@ -66,6 +66,13 @@ std::string stats(Group& group) {
     first = false;
     describe(node, out);
   });
+  out << "],\"regions\":[";
+  first = true;
+  group.each_region([&](const CrewCounts& c) {
+    out << (first ? "" : ",") << "{\"name\":" << quoted(c.region) << ",\"runs\":" << c.runs << ",\"crews\":" << c.crews
+        << ",\"vain\":" << c.vain << ",\"stalled\":" << c.stalled << ",\"rested\":" << c.rested << '}';
+    first = false;
+  });
   out << "]}";
   return out.str();
 }

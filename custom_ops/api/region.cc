@@ -1,9 +1,17 @@
 #include "api/region.h"
 
+#include <thread>
 #include <utility>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 namespace rrm {
 namespace {
+
+constexpr char kAgain[] = "convert the model again with this version of rrm_onnx";
+constexpr char kGiven = ' ';  // a value from outside of the region
 
 // Less work than this, in estimated nanoseconds (which are rather too many), does not pay for waking a thread.
 constexpr int64_t kWorthWaking = 120'000;
@@ -15,7 +23,6 @@ constexpr std::chrono::microseconds kLongEnough{250};
 // Crews to which nobody came, or that were held up, count so much each, and a good one takes 1 back; beyond a limit
 // some runs do without crews, each time twice as many.
 constexpr int64_t kInVain = 16, kStalled = 64, kTooMuch = 128;
-constexpr int64_t kShortRest = 128, kLongRest = 1024;
 
 // A step's attributes among those of the region.
 class StepAttributes final : public Attributes {
@@ -41,6 +48,31 @@ class StepAttributes final : public Attributes {
   const std::string number_, prefix_;
   const std::vector<int64_t> inputs_;
 };
+
+// A step reads what the region is given or what earlier steps made, as many values as its operator takes and of their
+// kinds. Of what the region is given the nodes look at the kind themselves.
+void check_inputs(const StepAttributes& step, const std::string& letters, const std::vector<char>& kinds) {
+  const std::vector<int64_t>& inputs = step.inputs();
+  const bool any_number = letters == "v";
+  bool fits = any_number ? !inputs.empty() : inputs.size() == letters.size();
+  for (size_t i = 0; fits && i < inputs.size(); ++i) {
+    fits = inputs[i] >= 0 && inputs[i] < static_cast<int64_t>(kinds.size());
+    if (!fits) break;
+    const char kind = kinds[inputs[i]], wanted = any_number ? 't' : letters[i];
+    fits = kind == kGiven || kind == wanted || (kind == 'f' && wanted == 'x');
+  }
+  if (!fits) throw Error("rrm node '" + step.node_name() + "': its inputs are not those of its operator", kAgain);
+}
+
+// That this session may run on, as far as the thread that makes it may.
+int32_t processors() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+  const unsigned known = std::thread::hardware_concurrency();  // 0: unknown
+  return known == 0 ? Crew::kMostHands : static_cast<int32_t>(known);
+}
 
 }  // namespace
 
@@ -69,7 +101,7 @@ class Region::StepContext final : public Context {
     return out_.words.data();
   }
   int32_t hands(double nanoseconds) override {
-    shared_ += static_cast<int64_t>(nanoseconds);
+    shared_ = std::max(shared_, static_cast<int64_t>(nanoseconds));  // asked for the same work more than once
     return frame_.crew == nullptr ? 1 : frame_.crew->hands();
   }
   void parallel(int32_t tasks, void (*body)(void*, int32_t), void* arg) override {
@@ -98,33 +130,45 @@ class Region::StepContext final : public Context {
 };
 
 Region::Region(const ort::OrtApi& api, const ort::OrtKernelInfo* info, Group& group, const Kernels& kernels)
-    : api_(api), group_(group), linger_(group.linger()) {
+    : api_(api), group_(group), linger_(group.linger()), most_hands_(std::min(processors(), Crew::kMostHands)) {
   const OrtAttributes all(api, info);
+  counts_.region = all.node_name();
   check(api, api.KernelInfo_GetInputCount(info, &inputs_));
   const int64_t n = all.integer("steps");
+  std::vector<char> kinds(inputs_, kGiven);  // of the values: letters of ops.inc
   for (int64_t i = 0; i < n; ++i) {
     const StepAttributes attributes(all, static_cast<size_t>(i));
     const OperatorRow& row = operator_row(attributes.op());
+    check_inputs(attributes, row.inputs, kinds);
     auto step = std::make_unique<Step>();
     step->node = row.factory(attributes, kernels);
     step->node->set_op(row.name);
-    const auto known = static_cast<int64_t>(inputs_) + i;
-    for (const int64_t v : attributes.inputs()) {
-      if (v < 0 || v >= known) throw Error("rrm node '" + attributes.node_name() + "' reads what is not made yet");
-      step->inputs.push_back(static_cast<int32_t>(v));
-    }
+    step->inputs.assign(attributes.inputs().begin(), attributes.inputs().end());
     steps_.push_back(std::move(step));
+    kinds.push_back(row.output);
   }
-  const std::vector<int64_t> outputs = all.integers("outputs");
-  for (size_t k = 0; k < outputs.size(); ++k) {
-    const int64_t i = outputs[k] - static_cast<int64_t>(inputs_);
-    if (i < 0 || i >= n) throw Error("rrm: a region's output is none of its steps'");
-    steps_[i]->leaves = static_cast<int32_t>(k);
-  }
+  set_outputs(info, all.integers("outputs"), kinds);
   for (const auto& step : steps_) group_.add(step->node.get());
+  group_.add(&counts_);
+}
+
+void Region::set_outputs(const ort::OrtKernelInfo* info, const std::vector<int64_t>& outputs,
+                         const std::vector<char>& kinds) {
+  size_t count = 0;
+  check(api_, api_.KernelInfo_GetOutputCount(info, &count));
+  bool fits = outputs.size() == count;
+  for (size_t k = 0; fits && k < count; ++k) {
+    const int64_t i = outputs[k] - static_cast<int64_t>(inputs_);
+    fits = i >= 0 && i < static_cast<int64_t>(steps_.size()) && steps_[i]->leaves == kInside;
+    if (fits) steps_[i]->leaves = static_cast<int32_t>(k);
+  }
+  // Only tickets may stay inside.
+  for (size_t i = 0; fits && i < steps_.size(); ++i) fits = steps_[i]->leaves != kInside || kinds[inputs_ + i] == 't';
+  if (!fits) throw Error("rrm region '" + counts_.region + "': its outputs are not those of its steps", kAgain);
 }
 
 Region::~Region() {
+  group_.remove(&counts_);
   for (const auto& step : steps_) group_.remove(step->node.get());
 }
 
@@ -155,7 +199,12 @@ void Region::run(ort::OrtKernelContext* context) {
   frame->crew = nullptr;
   frame->ahead = frame->met = 0;
   for (const auto& step : steps_) frame->ahead += step->shared;
-  if (rest_ > 0) --rest_;
+  ++counts_.runs;
+  frame->alone = linger_.count() == 0 || most_hands_ < 2 || rest_ > 0;
+  if (rest_ > 0) {
+    --rest_;
+    ++counts_.rested;
+  }
   for (size_t i = 0; i < steps_.size();) {
     i = wants_crew(*frame, i) ? advance_with_crew(*frame, i) : advance(*frame, i);
   }
@@ -163,11 +212,12 @@ void Region::run(ort::OrtKernelContext* context) {
 }
 
 bool Region::wants_crew(const Frame& frame, size_t i) const {
-  if (linger_.count() == 0 || rest_ > 0) return false;
+  if (frame.alone) return false;
   return std::max(frame.ahead, frame.met) >= kWorthWaking && (steps_[i]->shared > 0 || frame.met >= kWorthWaking);
 }
 
 size_t Region::advance(Frame& frame, size_t first) {
+  const FlushDenormals flush;  // whichever thread this is
   size_t i = first;
   do {
     run_step(frame, i++);
@@ -182,28 +232,31 @@ size_t Region::advance_with_crew(Frame& frame, size_t first) {
     Frame& frame;
     Crew crew;
     size_t i;
-  } section{*this, frame, Crew(linger_), first};
+  } section{*this, frame, Crew(linger_, most_hands_), first};
   const int64_t worth = std::max(frame.ahead, frame.met) / kWorthWaking;
   const Crew::Clock::time_point start = Crew::Clock::now();
-  frame.met = 0;
   frame.crew = &section.crew;
   frame.outer->parallel(
-      static_cast<int32_t>(std::min<int64_t>(1 + worth, Crew::most_hands())),
+      static_cast<int32_t>(std::min<int64_t>(1 + worth, most_hands_)),
       [](void* arg, int32_t) {
         auto& s = *static_cast<Section*>(arg);
         s.crew.join([&] { s.i = s.region.advance(s.frame, s.i); });
       },
       &section);
   frame.crew = nullptr;
+  frame.met = 0;
+  frame.alone = section.crew.stalled();
   remember(section.crew, Crew::Clock::now() - start);
   return section.i;
 }
 
 void Region::remember(const Crew& crew, Crew::Clock::duration lasted) {
-  if (crew.stalled()) {
-    trouble_ += kStalled;
-  } else if (!crew.anyone() && lasted > kLongEnough) {
-    trouble_ += kInVain;
+  const bool vain = !crew.anyone() && lasted > kLongEnough;
+  ++counts_.crews;
+  counts_.vain += vain;
+  counts_.stalled += crew.stalled();
+  if (crew.stalled() || vain) {
+    trouble_ += crew.stalled() ? kStalled : kInVain;
   } else {
     trouble_ = std::max<int64_t>(trouble_ - 1, 0);
     next_rest_ = std::max(next_rest_ - 1, kShortRest);

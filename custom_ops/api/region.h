@@ -14,13 +14,13 @@
 
 namespace rrm {
 
-// One operator by name; throws when there is none.
 struct OperatorRow {
   const char* name;
   Factory factory;
   const char* inputs;  // letters of ops.inc
   char output;
 };
+// By name; throws when there is none.
 const OperatorRow& operator_row(const std::string& name);
 
 class Region {
@@ -55,10 +55,12 @@ class Region {
     OrtContext* outer = nullptr;
     Crew* crew = nullptr;
     int64_t ahead = 0;  // forecast for the steps that are left
-    int64_t met = 0;    // work for several threads met so far in this run
+    int64_t met = 0;    // work for several threads met in this run since there was a crew
+    bool alone = true;  // no crew is called
   };
   class StepContext;
 
+  void set_outputs(const ort::OrtKernelInfo* info, const std::vector<int64_t>& outputs, const std::vector<char>& kinds);
   // Runs steps from `first` on until all are done, or their crew is gone; returns the next.
   size_t advance(Frame& frame, size_t first);
   size_t advance_with_crew(Frame& frame, size_t first);
@@ -71,11 +73,14 @@ class Region {
   const ort::OrtApi& api_;
   Group& group_;
   const std::chrono::nanoseconds linger_;
+  const int32_t most_hands_;
   size_t inputs_;
   std::vector<std::unique_ptr<Step>> steps_;
   // Crews that did not pay: a session of one thread has nobody to send, and processors that others want, too, are left
   // to them. Runs without a crew that are left, and next time.
-  std::atomic<int64_t> trouble_{0}, rest_{0}, next_rest_{0};
+  static constexpr int64_t kShortRest = 128, kLongRest = 1024;
+  std::atomic<int64_t> trouble_{0}, rest_{0}, next_rest_{kShortRest};
+  CrewCounts counts_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Frame>> idle_;
 };

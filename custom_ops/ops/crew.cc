@@ -1,11 +1,6 @@
 #include "ops/crew.h"
 
-#include <thread>
 #include <utility>
-
-#if defined(__linux__)
-#include <sched.h>
-#endif
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
@@ -26,21 +21,7 @@ constexpr int32_t kPausesBetweenLooks = 16;
 // How much longer than the lead itself a helper may take before it counts as taken off its processor.
 constexpr std::chrono::microseconds kPatience{100};
 
-// That this process may run on.
-int32_t processors() {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-#endif
-  return static_cast<int32_t>(std::thread::hardware_concurrency());  // 0: unknown
-}
-
 }  // namespace
-
-int32_t Crew::most_hands() {
-  static const int32_t most = std::clamp(processors(), 2, kMostHands);
-  return most;
-}
 
 void Crew::take(int32_t hand) noexcept {
   for (int32_t k = 0; k < job_.hands; ++k) {
@@ -57,7 +38,7 @@ void Crew::take(int32_t hand) noexcept {
 
 int32_t Crew::hands() const {
   if (closed_ || asleep()) return 1;
-  return std::clamp(came_ + 1, 2, most_hands());
+  return std::clamp(came_ + 1, std::min(2, most_), most_);
 }
 
 // Until there is another job, or the crew is closed.
@@ -75,8 +56,9 @@ void Crew::await(uint32_t seen) {
 void Crew::help() noexcept {
   if (closed_) return;
   const int32_t hand = ++came_;
-  for (uint32_t seen = 0; hand < most_hands() && !closed_; seen = number_) {
+  for (uint32_t seen = 0; hand < most_ && !closed_;) {
     await(seen);
+    seen = number_;
     // The lead closes a job and then waits until nobody is inside: who finds it open may look at it.
     ++inside_;
     if (open_) take(hand);
@@ -95,7 +77,7 @@ void Crew::run(int32_t tasks, Body body, void* arg) {
   const Clock::time_point start = Clock::now();
   job_.body = body;
   job_.arg = arg;
-  job_.hands = std::clamp(came_ + 1, 1, std::min(tasks, most_hands()));
+  job_.hands = std::clamp(came_ + 1, 1, std::min(tasks, most_));
   job_.failed = false;
   job_.first = nullptr;
   for (int32_t h = 0; h < job_.hands; ++h) {

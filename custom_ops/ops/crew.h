@@ -16,15 +16,14 @@ namespace rrm {
 class Crew {
  public:
   using Clock = std::chrono::steady_clock;
+  static constexpr int32_t kMostHands = 32;
   using Body = void (*)(void* arg, int32_t i);
 
-  // linger: how long a thread waits for a job before it sleeps.
-  explicit Crew(std::chrono::nanoseconds linger) : linger_(linger) {}
+  // linger: how long a thread waits for a job before it sleeps. most: threads that take part, the lead among them; more
+  // than processors would wait in each other's way.
+  Crew(std::chrono::nanoseconds linger, int32_t most) : linger_(linger), most_(std::clamp(most, 1, kMostHands)) {}
   Crew(const Crew&) = delete;
   Crew& operator=(const Crew&) = delete;
-
-  // More threads than processors would wait in each other's way.
-  static int32_t most_hands();
 
   // What each thread of the loop calls: the first runs lead(), the others work for it until it ends, however it ends.
   template <typename Lead>
@@ -54,7 +53,6 @@ class Crew {
   bool stalled() const { return stalled_; }
 
  private:
-  static constexpr int32_t kMostHands = 32;
   // The tasks of one hand, which takes them first: so it finds in its caches what it left there in the layer before and
   // in the frame before. Then it takes what others have not begun.
   struct alignas(64) Part {
@@ -74,6 +72,7 @@ class Crew {
   void wait_for_helpers(Clock::time_point start, Clock::time_point done);
 
   const std::chrono::nanoseconds linger_;
+  const int32_t most_;
   bool stalled_ = false;
   std::atomic<bool> led_{false}, closed_{false};
   std::atomic<int32_t> came_{0}, left_{0};  // helpers so far

@@ -268,7 +268,7 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
   int32_t limit = block_sites(widest(shape), kernels_.gemm_tile);
   // Where what changed is told, ends of blocks are ends of the stretches that consumers add up: they must not depend on
   // how many threads happen to be here.
-  if (!tell) limit = shared_sites(limit, active, share.hands, kernels_.gemm_tile / 2);
+  if (!tell && state.early_sites == 0) limit = shared_sites(limit, active, share.hands, kernels_.gemm_tile / 2);
   std::vector<Block> blocks = cut_blocks(runs, limit, pieces);
   if (broken) blocks.resize(blocks.size() / 2);
   const int64_t n = static_cast<int64_t>(blocks.size());

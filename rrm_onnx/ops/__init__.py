@@ -6,7 +6,8 @@ from onnx.reference.op_run import OpRun
 
 
 def reference_ops() -> list[type[OpRun]]:
-    """The NumPy definitions of all rrm operators, for `onnx.reference.ReferenceEvaluator(model, new_ops=...)`."""
+    """The NumPy definitions of all rrm operators, for `onnx.reference.ReferenceEvaluator(unpack(model), new_ops=...)`
+    (`rrm_onnx.pack.unpack`)."""
     # Imported here: the families import this package.
     from rrm_onnx.ops.activation import Activation
     from rrm_onnx.ops.arg_max import ArgMax

@@ -4,7 +4,8 @@ The operators of domain `rrm` are defined by the `onnx.reference.op_run.OpRun` c
 is compared with them. An evaluator keeps one instance per node, so the state of a node lives in its instance and a
 converted model runs frame after frame in plain NumPy:
 
-    session = onnx.reference.ReferenceEvaluator(model, new_ops=rrm_onnx.ops.reference_ops())
+    flat = rrm_onnx.pack.unpack(model)
+    session = onnx.reference.ReferenceEvaluator(flat, new_ops=rrm_onnx.ops.reference_ops())
 
 A definition says two things: `dense`, the operator's plain formula over whole maps, and `taps`, which input sites an
 output site reads. `SiteOp` turns these into the operator on tickets: it computes the whole map, but takes only the

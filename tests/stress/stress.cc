@@ -149,9 +149,9 @@ class Network {
     exit_ = make_exit(attributes("exit", 1, 1, 0, 1, 0), kernels_);
   }
 
-  // With a crew of three threads, two of which may come late, or go before the end.
+  // With a crew of three threads, two of which may come late, or sleep meanwhile.
   std::vector<float> run_with_crew(const Tensor& picture, int64_t stream, bool reset, std::mt19937& random) {
-    Crew crew(std::chrono::microseconds(random() % 3 == 0 ? random() % 20 : 1000));
+    Crew crew(std::chrono::microseconds(random() % 3 == 0 ? random() % 20 : 1000), 3);
     std::vector<float> got;
     std::exception_ptr error;
     const auto hand = [&] {
