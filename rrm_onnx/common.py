@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import difflib
 import hashlib
 import os
@@ -60,6 +61,7 @@ TOLERATED = ("No Op registered for", "is deprecated")
 def stdout_as_stderr() -> Iterator[None]:
     """What the checker's C++ prints (warnings about operators of old) shall not get into data on stdout."""
     sys.stdout.flush()
+    _flush_c()
     try:
         saved = os.dup(1)
     except OSError:  # no such stream
@@ -69,8 +71,17 @@ def stdout_as_stderr() -> Iterator[None]:
         os.dup2(2, 1)
         yield
     finally:
+        _flush_c()  # into a file or a pipe it would go later
         os.dup2(saved, 1)
         os.close(saved)
+
+
+def _flush_c() -> None:
+    """What C and C++ have printed and still hold."""
+    try:
+        ctypes.CDLL(None).fflush(None)
+    except (OSError, TypeError, AttributeError):  # where the C library goes by another name
+        return
 
 
 def check_content(model: onnx.ModelProto) -> None:
