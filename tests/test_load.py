@@ -144,7 +144,7 @@ def test_warnings_of_the_checker_do_not_get_into_the_data(capfd, tmp_path: pathl
     load(net.model())
     out, err = capfd.readouterr()
     assert out == "" and "experimental" in err
-    # The same where C's standard output is buffered, as it is into a pipe; Python with -u, as in some containers, is not.
+    # The same where C's standard output is buffered, as it is into a pipe; with Python's -u it is not.
     onnx.save(net.model(), tmp_path / "old.onnx")
     code = f"from rrm_onnx.load import load; load({str(tmp_path / 'old.onnx')!r}); print('data')"
     plain = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
