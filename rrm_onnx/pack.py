@@ -9,32 +9,43 @@ step, in order.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 from onnx import TensorProto, helper
 
 from rrm_onnx.common import free_name
-from rrm_onnx.ops.reference_base import DOMAIN
+from rrm_onnx.load import RRM_DOMAIN
+from rrm_onnx.ops.foreign import reads
 
 REGION = "Region"
 Attributes = Mapping[str, onnx.AttributeProto]
 Step = tuple[dict[str, onnx.AttributeProto], dict[str, onnx.AttributeProto]]  # what is known of it, its own attributes
 DENSE_OUTPUTS = {"Exit": TensorProto.FLOAT, "MapShape": TensorProto.INT64}
+TICKET = TensorProto.INT64
 
 
 def pack(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with its rrm nodes in as few Regions as the dense nodes between them allow; itself without any."""
-    model = unpack(model)
-    if not any(n.domain == DOMAIN for n in model.graph.node):
-        return model
+    flat = unpack(model)
+    if not any(n.domain == RRM_DOMAIN for n in flat.graph.node):
+        return flat
+    nodes = packed_nodes(flat.graph)
+    values = values_beside(flat.graph, nodes)
     packed = onnx.ModelProto()
-    packed.CopyFrom(model)
-    graph = packed.graph
+    packed.CopyFrom(flat)
+    for name, content in (("node", nodes), ("value_info", values)):
+        packed.graph.ClearField(name)
+        getattr(packed.graph, name).extend(content)
+    return packed
+
+
+def packed_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Rank by rank the dense nodes, then the Region."""
     ranks, read = ranks_of(graph.node), readers_of(graph)
     ranked: list[tuple[list[onnx.NodeProto], list[onnx.NodeProto]]] = [([], []) for _ in range(max(ranks) + 1)]
     for node, rank in zip(graph.node, ranks, strict=True):
-        ranked[rank][node.domain == DOMAIN].append(node)
+        ranked[rank][node.domain == RRM_DOMAIN].append(node)
     taken = {n.name for n in graph.node}
     nodes: list[onnx.NodeProto] = []
     for rank, (dense, steps) in enumerate(ranked):
@@ -43,16 +54,18 @@ def pack(model: onnx.ModelProto) -> onnx.ModelProto:
             name = free_name(f"rrm_region_{rank}", taken)
             taken.add(name)
             nodes.append(region(name, steps, leaving(steps, read)))
-    inside = {o for n in graph.node for o in n.output} - {o for n in nodes for o in n.output}
+    return nodes
+
+
+def values_beside(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> list[onnx.ValueInfoProto]:
+    """What is known of tensors that are left, and the types of those that leave a Region: nobody else tells them."""
+    made = {o for n in nodes for o in n.output}
+    inside = {o for n in graph.node for o in n.output} - made
     values = [v for v in graph.value_info if v.name not in inside]
-    typed = {v.name for v in (*values, *graph.output)}
-    for node in graph.node:
-        if node.domain == DOMAIN and node.output[0] not in inside | typed:
-            kind = DENSE_OUTPUTS.get(node.op_type, TensorProto.INT64)
-            values.append(helper.make_tensor_value_info(node.output[0], kind, None))
-    replace(graph.node, nodes)
-    replace(graph.value_info, values)
-    return packed
+    known = inside | {v.name for v in (*values, *graph.output)}
+    leaving = [n for n in graph.node if n.domain == RRM_DOMAIN and n.output[0] not in known]
+    kinds = {n.output[0]: DENSE_OUTPUTS.get(n.op_type, TICKET) for n in leaving}
+    return values + [helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items()]
 
 
 def unpack(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -62,7 +75,8 @@ def unpack(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     flat = onnx.ModelProto()
     flat.CopyFrom(model)
-    replace(flat.graph.node, nodes_of(model))
+    flat.graph.ClearField("node")
+    flat.graph.node.extend(nodes_of(model))
     return flat
 
 
@@ -72,26 +86,17 @@ def nodes_of(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def is_region(node: onnx.NodeProto) -> bool:
-    return bool(node.domain == DOMAIN and node.op_type == REGION)
-
-
-def replace(field: object, items: Iterable[object]) -> None:
-    """The content of a repeated field, which may hold some of the items itself."""
-    kept = [type(i).FromString(i.SerializeToString()) for i in items]  # type: ignore[attr-defined]
-    del field[:]  # type: ignore[attr-defined]
-    field.extend(kept)  # type: ignore[attr-defined]
+    return bool(node.domain == RRM_DOMAIN and node.op_type == REGION)
 
 
 def ranks_of(nodes: Sequence[onnx.NodeProto]) -> list[int]:
     """How often the way from the inputs to a node leaves rrm nodes for dense ones: those of one rank depend on each
     other only through rrm nodes."""
-    from rrm_onnx.emit import captured
-
     made: dict[str, tuple[int, bool]] = {}
     ranks = []
     for node in nodes:
-        own = node.domain == DOMAIN
-        before = [made[i] for i in (*node.input, *captured([node])) if i and i in made]
+        own = node.domain == RRM_DOMAIN
+        before = [made[i] for i in reads(node) if i and i in made]
         rank = max((r + (rrm and not own) for r, rrm in before), default=0)
         made.update(dict.fromkeys(node.output, (rank, own)))
         ranks.append(rank)
@@ -104,12 +109,10 @@ OUTSIDE = ""
 
 def readers_of(graph: onnx.GraphProto) -> dict[str, set[str]]:
     """The nodes, by name, that read each tensor."""
-    from rrm_onnx.emit import captured
-
     found: dict[str, set[str]] = {}
     for node in graph.node:
-        for tensor in (*node.input, *captured([node])):
-            found.setdefault(tensor, set()).add(node.name if node.domain == DOMAIN else OUTSIDE)
+        for tensor in reads(node):
+            found.setdefault(tensor, set()).add(node.name if node.domain == RRM_DOMAIN else OUTSIDE)
     for output in graph.output:
         found.setdefault(output.name, set()).add(OUTSIDE)
     return found
@@ -125,7 +128,7 @@ def region(name: str, steps: Sequence[onnx.NodeProto], outputs: Sequence[str]) -
     made = {n.output[0] for n in steps}
     inputs = list(dict.fromkeys(i for n in steps for i in n.input if i not in made))
     number = {t: i for i, t in enumerate((*inputs, *(n.output[0] for n in steps)))}
-    node = helper.make_node(REGION, inputs, outputs, name=name, domain=DOMAIN, steps=len(steps))
+    node = helper.make_node(REGION, inputs, outputs, name=name, domain=RRM_DOMAIN, steps=len(steps))
     node.attribute.append(helper.make_attribute("outputs", [number[t] for t in outputs]))
     for i, step in enumerate(steps):
         own: dict[str, object] = {"op": step.op_type, "name": step.name, "inputs": [number[t] for t in step.input]}
@@ -143,13 +146,13 @@ def region(name: str, steps: Sequence[onnx.NodeProto], outputs: Sequence[str]) -
 
 def steps_of(node: onnx.NodeProto) -> list[onnx.NodeProto]:
     """The nodes that a Region runs, in order."""
-    found: list[Step] = [({}, {}) for _ in range(integer(node, "steps"))]
+    found: list[Step] = [({}, {}) for _ in range(helper.get_node_attr_value(node, "steps"))]
     for attribute in node.attribute:
         step, _, name = attribute.name.partition("_")
         if name:
             found[int(step[1:])][step[0] == "a"][name] = attribute
     first = len(node.input)
-    outer = {v - first: name for v, name in zip(integers(node, "outputs"), node.output, strict=True)}
+    outer = {v - first: name for v, name in zip(helper.get_node_attr_value(node, "outputs"), node.output, strict=True)}
     values = list(node.input)
     values += [outer.get(i) or text(own, "output") for i, (own, _) in enumerate(found)]
     return [step_of(own, attributes, values, values[first + i]) for i, (own, attributes) in enumerate(found)]
@@ -157,7 +160,7 @@ def steps_of(node: onnx.NodeProto) -> list[onnx.NodeProto]:
 
 def step_of(own: Attributes, attributes: Attributes, values: Sequence[str], output: str) -> onnx.NodeProto:
     inputs = [values[v] for v in own["inputs"].ints]
-    step = helper.make_node(text(own, "op"), inputs, [output], name=text(own, "name"), domain=DOMAIN)
+    step = helper.make_node(text(own, "op"), inputs, [output], name=text(own, "name"), domain=RRM_DOMAIN)
     if "texts" in own:
         step.doc_string, properties = json.loads(text(own, "texts"))
         for key, value in properties.items():
@@ -171,11 +174,3 @@ def step_of(own: Attributes, attributes: Attributes, values: Sequence[str], outp
 
 def text(own: Attributes, name: str) -> str:
     return own[name].s.decode()
-
-
-def integer(node: onnx.NodeProto, name: str) -> int:
-    return next(int(a.i) for a in node.attribute if a.name == name)
-
-
-def integers(node: onnx.NodeProto, name: str) -> list[int]:
-    return next(list(a.ints) for a in node.attribute if a.name == name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import sys
+import time
 import types
 
 import numpy as np
@@ -15,6 +16,7 @@ from rrm_onnx import yardstick
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "bench"))
 
+import alone
 import ideals
 import rivals
 import run_pairs
@@ -135,3 +137,24 @@ def test_a_whole_run(corpus, tmp_path, monkeypatch, capsys, library):
     found = json.loads(out.read_text())
     assert found["machine"]["threads"] == 1 and found["rows"][0]["missing"].keys() == {"OpenVINO"}
     assert np.isfinite(found["rows"][0]["ratio"])
+
+
+def test_busy_processes_end_with_what_they_are_beside():
+    with pytest.raises(KeyError), run_pairs.busy(2) as others:
+        time.sleep(0.2)
+        assert [other.poll() for other in others] == [None, None]
+        raise KeyError
+    assert all(other.poll() for other in others)
+
+
+def test_each_alone(corpus, monkeypatch, capsys, library):
+    """In processes of their own: four figures, and their quotients."""
+    pytest.importorskip("av")
+    words = ["squats", "--frames", "2", "--rounds", "1", "--threads", "1", "--corpus", str(corpus)]
+    monkeypatch.setattr(sys, "argv", ["alone.py", *words])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert alone.main() == 0
+    name, original, converted, *ratios = capsys.readouterr().out.splitlines()[-1].strip("| ").split(" | ")
+    (on, off), (_, own) = ([float(x) for x in both.split(", ")] for both in (original, converted))
+    assert name == "squats" and min(on, off, own) > 0
+    assert [float(r) for r in ratios] == pytest.approx([off / own, on / own], rel=0.05)

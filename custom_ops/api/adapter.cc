@@ -1,8 +1,8 @@
 #include "api/adapter.h"
 
-#include "api/region.h"
-
 #include <cstring>
+
+#include "api/region.h"
 
 namespace rrm {
 namespace {
@@ -36,65 +36,29 @@ ort::ONNXTensorElementDataType type_of(char letter) {
   }
 }
 
-// What ORT holds for each node of a session.
-struct Kernel {
-  Kernel(const ort::OrtApi& api_, Group& group_, std::unique_ptr<Node> node_)
-      : api(api_), group(group_), node(std::move(node_)) {
-    group.add(node.get());
-  }
-  ~Kernel() { group.remove(node.get()); }
-  Kernel(const Kernel&) = delete;
-  Kernel& operator=(const Kernel&) = delete;
-
-  const ort::OrtApi& api;
-  Group& group;
-  const std::unique_ptr<Node> node;
-};
-
 const Operator& self(const ort::OrtCustomOp* op) { return *static_cast<const Operator*>(op); }
 
-ort::OrtStatus* create_kernel(const ort::OrtCustomOp* op, const ort::OrtApi* api, const ort::OrtKernelInfo* info,
-                              void** kernel) noexcept {
-  return guarded(*api, [&] {
-    const OrtAttributes attributes(*api, info);
-    Group& group = self(op).group;
-    const Kernels& kernels = session_kernels(*api, info, group);
-    const FlushDenormals flush;
-    std::unique_ptr<Node> node = self(op).factory(attributes, kernels);
-    node->set_op(self(op).name);
-    *kernel = new Kernel(*api, group, std::move(node));
-  });
-}
+// What ORT holds for each node of a session.
+class Kernel {
+ public:
+  Kernel(const ort::OrtApi& api, const ort::OrtKernelInfo* info, const Operator& op, const Kernels& kernels)
+      : group_(op.group), node_(op.row.factory(OrtAttributes(api, info), kernels)) {
+    node_->set_op(op.row.name);
+    group_.nodes.add(node_.get());
+  }
+  ~Kernel() { group_.nodes.remove(node_.get()); }
+  Kernel(const Kernel&) = delete;
+  Kernel& operator=(const Kernel&) = delete;
+  void run(OrtContext& context) { node_->run(context); }
 
-ort::OrtStatus* compute(void* kernel, ort::OrtKernelContext* context) noexcept {
-  auto& k = *static_cast<Kernel*>(kernel);
-  return guarded(k.api, [&] {
-    OrtContext c(k.api, context);
-    k.node->run(c);
-  });
-}
+ private:
+  Group& group_;
+  const std::unique_ptr<Node> node_;
+};
 
-ort::OrtStatus* create_region(const ort::OrtCustomOp* op, const ort::OrtApi* api, const ort::OrtKernelInfo* info,
-                              void** region) noexcept {
-  return guarded(*api, [&] {
-    Group& group = self(op).group;
-    const Kernels& kernels = session_kernels(*api, info, group);
-    const FlushDenormals flush;
-    *region = new Region(*api, info, group, kernels);
-  });
-}
-
-ort::OrtStatus* compute_region(void* region, ort::OrtKernelContext* context) noexcept {
-  auto& r = *static_cast<Region*>(region);
-  return guarded(r.api(), [&] { r.run(context); });
-}
-
-bool variadic(char letter) { return letter == 'v' || letter == 'r'; }
-
-}  // namespace
-
-// Only newer runtimes tell a kernel the entries of its session; the registration has seen those made before it.
-const Kernels& session_kernels(const ort::OrtApi& api, const ort::OrtKernelInfo* info, Group& group) {
+// The level that the session, its registration or the environment asks for. Only newer runtimes tell a kernel the
+// entries of its session; the registration has seen those made before it.
+const Kernels& session_kernels(const ort::OrtApi& api, const ort::OrtKernelInfo* info, const Group& group) {
   if (!has_config_entries()) return group.kernels();
   ort::OrtKeyValuePairs* entries = nullptr;
   check(api, api.KernelInfo_GetConfigEntries(info, &entries));
@@ -103,6 +67,38 @@ const Kernels& session_kernels(const ort::OrtApi& api, const ort::OrtKernelInfo*
   api.ReleaseKeyValuePairs(entries);
   return level.empty() ? group.kernels() : choose_kernels(level.c_str());
 }
+
+// A Kernel or a Region, and what it needs to answer ORT.
+template <typename T>
+struct Held {
+  Held(const ort::OrtApi& api_, const ort::OrtKernelInfo* info, const Operator& op)
+      : api(api_), it(api_, info, op, session_kernels(api_, info, op.group)) {}
+  const ort::OrtApi& api;
+  T it;
+};
+
+template <typename T>
+void set_kernel(Operator& op) {
+  op.CreateKernelV2 = [](const ort::OrtCustomOp* o, const ort::OrtApi* api, const ort::OrtKernelInfo* info,
+                         void** held) -> ort::OrtStatus* {
+    return guarded(*api, [&] {
+      const FlushDenormals flush;
+      *held = new Held<T>(*api, info, self(o));
+    });
+  };
+  op.KernelComputeV2 = [](void* held, ort::OrtKernelContext* context) -> ort::OrtStatus* {
+    auto& h = *static_cast<Held<T>*>(held);
+    return guarded(h.api, [&] {
+      OrtContext c(h.api, context);
+      h.it.run(c);
+    });
+  };
+  op.KernelDestroy = [](void* held) { delete static_cast<Held<T>*>(held); };
+}
+
+bool variadic(char letter) { return letter == 'v' || letter == 'r'; }
+
+}  // namespace
 
 Dense dense_of(const ort::OrtApi& api, const ort::OrtValue* value) {
   ort::OrtTensorTypeAndShapeInfo* info = nullptr;
@@ -221,40 +217,33 @@ void OrtContext::parallel(int32_t tasks, void (*body)(void*, int32_t), void* arg
   if (job.failed) std::rethrow_exception(job.first);
 }
 
-Operator::Operator(const char* name_, Factory factory_, const char* inputs_, char output_, Group& group_)
-    : ort::OrtCustomOp{}, name(name_), factory(factory_), inputs(inputs_), output(output_), group(group_) {
+Operator::Operator(const OperatorRow& row_, Group& group_) : ort::OrtCustomOp{}, row(row_), group(group_) {
   using Op = ort::OrtCustomOp;
   version = ort::kApiVersion;
-  GetName = [](const Op* op) { return self(op).name; };
+  GetName = [](const Op* op) { return self(op).row.name; };
   GetExecutionProviderType = [](const Op*) -> const char* { return nullptr; };
-  GetInputType = [](const Op* op, size_t i) { return type_of(self(op).inputs[i]); };
-  GetInputTypeCount = [](const Op* op) { return self(op).inputs.size(); };
-  GetOutputType = [](const Op* op, size_t) { return type_of(self(op).output); };
+  GetInputType = [](const Op* op, size_t i) { return type_of(self(op).row.inputs[i]); };
+  GetInputTypeCount = [](const Op* op) { return std::strlen(self(op).row.inputs); };
+  GetOutputType = [](const Op* op, size_t) { return type_of(self(op).row.output); };
   GetOutputTypeCount = [](const Op*) -> size_t { return 1; };
-  KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
   GetInputCharacteristic = [](const Op* op, size_t i) {
-    return variadic(self(op).inputs[i]) ? ort::kVariadic : ort::kRequired;
+    return variadic(self(op).row.inputs[i]) ? ort::kVariadic : ort::kRequired;
   };
   GetOutputCharacteristic = [](const Op* op, size_t) {
-    return variadic(self(op).output) ? ort::kVariadic : ort::kRequired;
+    return variadic(self(op).row.output) ? ort::kVariadic : ort::kRequired;
   };
   GetInputMemoryType = [](const Op*, size_t) { return ort::kMemDefault; };
   GetVariadicInputMinArity = [](const Op*) { return 1; };
-  GetVariadicInputHomogeneity = [](const Op* op) { return self(op).inputs[0] == 'r' ? 0 : 1; };
+  GetVariadicInputHomogeneity = [](const Op* op) { return self(op).row.inputs[0] == 'r' ? 0 : 1; };
   GetVariadicOutputMinArity = [](const Op*) { return 1; };
-  GetVariadicOutputHomogeneity = [](const Op* op) { return self(op).output == 'r' ? 0 : 1; };
-  CreateKernelV2 = create_kernel;
-  KernelComputeV2 = compute;
+  GetVariadicOutputHomogeneity = [](const Op* op) { return self(op).row.output == 'r' ? 0 : 1; };
   GetStartVersion = [](const Op*) { return 1; };
   GetEndVersion = [](const Op*) { return 1 << 20; };
-}
-
-Operator Operator::region(Group& group) {
-  Operator op("Region", nullptr, "r", 'r', group);
-  op.KernelDestroy = [](void* region) { delete static_cast<Region*>(region); };
-  op.CreateKernelV2 = create_region;
-  op.KernelComputeV2 = compute_region;
-  return op;
+  if (row.factory != nullptr) {
+    set_kernel<Kernel>(*this);
+  } else {
+    set_kernel<Region>(*this);
+  }
 }
 
 }  // namespace rrm

@@ -86,17 +86,20 @@ class OrtContext final : public Context {
   ort::OrtKernelContext* context_;
 };
 
-// The level that the session, its registration or the environment asks for.
-const Kernels& session_kernels(const ort::OrtApi& api, const ort::OrtKernelInfo* info, Group& group);
+// An operator by its letters of ops.inc.
+struct OperatorRow {
+  const char* name;
+  Factory factory;  // null: a Region, whose letter r is any number of any type
+  const char* inputs;
+  char output;
+};
+// By name; throws when there is none. (A region is none of a region's steps.)
+const OperatorRow& operator_row(const std::string& name);
 
 // One operator as ORT wants it described. `group` owns the nodes that are made of it.
 struct Operator : ort::OrtCustomOp {
-  Operator(const char* name, Factory factory, const char* inputs, char output, Group& group);
-  static Operator region(Group& group);
-  const char* const name;
-  const Factory factory;
-  const std::string inputs;  // letters of ops.inc
-  const char output;
+  Operator(const OperatorRow& row, Group& group);
+  const OperatorRow row;
   Group& group;
 };
 

@@ -25,6 +25,29 @@ struct CrewCounts {
   std::atomic<int64_t> rested{0};   // runs that did without, for too many were of either kind
 };
 
+// Things of one kind that come and go, in the order in which they came.
+template <typename T>
+class Members {
+ public:
+  void add(T* member) {
+    const std::lock_guard lock(mutex_);
+    members_.push_back(member);
+  }
+  void remove(T* member) noexcept {
+    const std::lock_guard lock(mutex_);
+    members_.erase(std::remove(members_.begin(), members_.end(), member), members_.end());
+  }
+  template <typename Visit>
+  void each(Visit visit) {
+    const std::lock_guard lock(mutex_);
+    for (T* member : members_) visit(*member);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<T*> members_;
+};
+
 class Group {
  public:
   Group(int64_t id, const Kernels& kernels, std::chrono::nanoseconds linger)
@@ -34,40 +57,14 @@ class Group {
   const Kernels& kernels() const { return kernels_; }
   // How long threads wait busily for a region's next work.
   std::chrono::nanoseconds linger() const { return linger_; }
-  void add(Node* node) {
-    const std::lock_guard lock(mutex_);
-    nodes_.push_back(node);
-  }
-  void remove(Node* node) noexcept {
-    const std::lock_guard lock(mutex_);
-    nodes_.erase(std::remove(nodes_.begin(), nodes_.end(), node), nodes_.end());
-  }
-  void add(CrewCounts* counts) {
-    const std::lock_guard lock(mutex_);
-    regions_.push_back(counts);
-  }
-  void remove(CrewCounts* counts) noexcept {
-    const std::lock_guard lock(mutex_);
-    regions_.erase(std::remove(regions_.begin(), regions_.end(), counts), regions_.end());
-  }
-  template <typename Visit>
-  void each_region(Visit visit) {
-    const std::lock_guard lock(mutex_);
-    for (CrewCounts* counts : regions_) visit(*counts);
-  }
-  template <typename Visit>
-  void each(Visit visit) {
-    const std::lock_guard lock(mutex_);
-    for (Node* node : nodes_) visit(*node);
-  }
+
+  Members<Node> nodes;
+  Members<CrewCounts> regions;
 
  private:
   const int64_t id_;
   const Kernels& kernels_;
   const std::chrono::nanoseconds linger_;
-  std::mutex mutex_;
-  std::vector<Node*> nodes_;  // in the order of their creation
-  std::vector<CrewCounts*> regions_;
 };
 
 // All groups, for ever: onnxruntime keeps pointers to a group's operators as long as it likes.

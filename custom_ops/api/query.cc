@@ -61,14 +61,14 @@ std::string stats(Group& group) {
   std::ostringstream out;
   out << "{\"nodes\":[";
   bool first = true;
-  group.each([&](Node& node) {
+  group.nodes.each([&](Node& node) {
     if (!first) out << ',';
     first = false;
     describe(node, out);
   });
   out << "],\"regions\":[";
   first = true;
-  group.each_region([&](const CrewCounts& c) {
+  group.regions.each([&](const CrewCounts& c) {
     out << (first ? "" : ",") << "{\"name\":" << quoted(c.region) << ",\"runs\":" << c.runs << ",\"crews\":" << c.crews
         << ",\"vain\":" << c.vain << ",\"stalled\":" << c.stalled << ",\"rested\":" << c.rested << '}';
     first = false;
@@ -82,7 +82,7 @@ std::string fail(Group& group, std::istringstream& words) {
   int64_t count = 0;
   words >> name >> count;
   bool found = false;
-  group.each([&](Node& node) {
+  group.nodes.each([&](Node& node) {
     if (node.name() != name) return;
     node.fail_after(count);
     found = true;
@@ -98,7 +98,7 @@ std::string gate(Group& group, std::istringstream& words) {
   std::string name;
   std::getline(words, name);
   bool found = false;
-  group.each([&](Node& node) { found = (node.name() == name && node.set_gate(outer, inner)) || found; });
+  group.nodes.each([&](Node& node) { found = (node.name() == name && node.set_gate(outer, inner)) || found; });
   if (!found) throw Error("no node '" + name + "' with a gate in this group");
   return "{}";
 }
@@ -118,13 +118,13 @@ std::string answer(const char* request) {
   if (verb == "fail") return fail(*group, words);
   if (verb == "gate") return gate(*group, words);
   if (verb == "reset_stats") {
-    group->each([](Node& node) { node.stats().clear(); });
+    group->nodes.each([](Node& node) { node.stats().clear(); });
   } else if (verb == "phases") {
     bool on = false;
     words >> on;
-    group->each([&](Node& node) { node.stats().phases.on = on; });
+    group->nodes.each([&](Node& node) { node.stats().phases.on = on; });
   } else if (verb == "reset") {
-    group->each([](Node& node) { node.reset(); });
+    group->nodes.each([](Node& node) { node.reset(); });
   } else {
     throw Error("no such request: '" + std::string(request) + "'");
   }

@@ -129,8 +129,8 @@ class Region::StepContext final : public Context {
   int64_t shared_ = 0;
 };
 
-Region::Region(const ort::OrtApi& api, const ort::OrtKernelInfo* info, Group& group, const Kernels& kernels)
-    : api_(api), group_(group), linger_(group.linger()), most_hands_(std::min(processors(), Crew::kMostHands)) {
+Region::Region(const ort::OrtApi& api, const ort::OrtKernelInfo* info, const Operator& op, const Kernels& kernels)
+    : group_(op.group), linger_(op.group.linger()), most_hands_(std::min(processors(), Crew::kMostHands)) {
   const OrtAttributes all(api, info);
   counts_.region = all.node_name();
   check(api, api.KernelInfo_GetInputCount(info, &inputs_));
@@ -147,15 +147,14 @@ Region::Region(const ort::OrtApi& api, const ort::OrtKernelInfo* info, Group& gr
     steps_.push_back(std::move(step));
     kinds.push_back(row.output);
   }
-  set_outputs(info, all.integers("outputs"), kinds);
-  for (const auto& step : steps_) group_.add(step->node.get());
-  group_.add(&counts_);
+  size_t outputs = 0;
+  check(api, api.KernelInfo_GetOutputCount(info, &outputs));
+  set_outputs(outputs, all.integers("outputs"), kinds);
+  for (const auto& step : steps_) group_.nodes.add(step->node.get());
+  group_.regions.add(&counts_);
 }
 
-void Region::set_outputs(const ort::OrtKernelInfo* info, const std::vector<int64_t>& outputs,
-                         const std::vector<char>& kinds) {
-  size_t count = 0;
-  check(api_, api_.KernelInfo_GetOutputCount(info, &count));
+void Region::set_outputs(size_t count, const std::vector<int64_t>& outputs, const std::vector<char>& kinds) {
   bool fits = outputs.size() == count;
   for (size_t k = 0; fits && k < count; ++k) {
     const int64_t i = outputs[k] - static_cast<int64_t>(inputs_);
@@ -168,8 +167,8 @@ void Region::set_outputs(const ort::OrtKernelInfo* info, const std::vector<int64
 }
 
 Region::~Region() {
-  group_.remove(&counts_);
-  for (const auto& step : steps_) group_.remove(step->node.get());
+  group_.regions.remove(&counts_);
+  for (const auto& step : steps_) group_.nodes.remove(step->node.get());
 }
 
 std::unique_ptr<Region::Frame> Region::take_frame() {
@@ -192,8 +191,7 @@ void Region::give_back(std::unique_ptr<Frame> frame) {
   idle_.push_back(std::move(frame));
 }
 
-void Region::run(ort::OrtKernelContext* context) {
-  OrtContext outer(api_, context);
+void Region::run(OrtContext& outer) {
   std::unique_ptr<Frame> frame = take_frame();
   frame->outer = &outer;
   frame->crew = nullptr;

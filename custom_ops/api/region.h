@@ -14,26 +14,16 @@
 
 namespace rrm {
 
-struct OperatorRow {
-  const char* name;
-  Factory factory;
-  const char* inputs;  // letters of ops.inc
-  char output;
-};
-// By name; throws when there is none.
-const OperatorRow& operator_row(const std::string& name);
-
 class Region {
  public:
   // info's attributes: `steps`, of step i s<i>_op, s<i>_name, s<i>_inputs and the operator's own as a<i>_<name>; inputs
   // count values: first those of the region, then one a step. `outputs`: the values that leave.
-  Region(const ort::OrtApi& api, const ort::OrtKernelInfo* info, Group& group, const Kernels& kernels);
+  Region(const ort::OrtApi& api, const ort::OrtKernelInfo* info, const Operator& op, const Kernels& kernels);
   ~Region();
   Region(const Region&) = delete;
   Region& operator=(const Region&) = delete;
 
-  void run(ort::OrtKernelContext* context);
-  const ort::OrtApi& api() const { return api_; }
+  void run(OrtContext& outer);
 
  private:
   static constexpr int32_t kInside = -1;
@@ -60,7 +50,7 @@ class Region {
   };
   class StepContext;
 
-  void set_outputs(const ort::OrtKernelInfo* info, const std::vector<int64_t>& outputs, const std::vector<char>& kinds);
+  void set_outputs(size_t count, const std::vector<int64_t>& outputs, const std::vector<char>& kinds);
   // Runs steps from `first` on until all are done, or their crew is gone; returns the next.
   size_t advance(Frame& frame, size_t first);
   size_t advance_with_crew(Frame& frame, size_t first);
@@ -70,7 +60,6 @@ class Region {
   std::unique_ptr<Frame> take_frame();
   void give_back(std::unique_ptr<Frame> frame);
 
-  const ort::OrtApi& api_;
   Group& group_;
   const std::chrono::nanoseconds linger_;
   const int32_t most_hands_;

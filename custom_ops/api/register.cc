@@ -5,7 +5,6 @@
 #include <deque>
 
 #include "api/adapter.h"
-#include "api/region.h"
 
 namespace rrm {
 namespace {
@@ -40,6 +39,8 @@ constexpr OperatorRow kOperators[] = {
 #undef RRM_OP
 };
 
+constexpr OperatorRow kRegion = {"Region", nullptr, "r", 'r'};
+
 // Microseconds, from the session options or the environment.
 std::chrono::nanoseconds linger_of(const std::string& entry) {
   constexpr int64_t kDefault = 100, kMost = 1'000'000;
@@ -58,9 +59,8 @@ std::chrono::nanoseconds linger_of(const std::string& entry) {
 void add_operators(const ort::OrtApi& api, ort::OrtSessionOptions* options, Group& group) {
   // Never freed: onnxruntime keeps pointers to domain and operators beyond the session options.
   auto* operators = new std::deque<Operator>;
-  for (const OperatorRow& row : kOperators)
-    operators->emplace_back(row.name, row.factory, row.inputs, row.output, group);
-  operators->push_back(Operator::region(group));
+  for (const OperatorRow& row : kOperators) operators->emplace_back(row, group);
+  operators->emplace_back(kRegion, group);
   ort::OrtCustomOpDomain* domain = nullptr;
   check(api, api.CreateCustomOpDomain(kDomain, &domain));
   for (const Operator& op : *operators) check(api, api.CustomOpDomain_Add(domain, &op));

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from onnx.reference.op_run import OpRun
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what reads the nodes of a converted model needs no evaluator
+    from onnx.reference.op_run import OpRun
 
 
 def reference_ops() -> list[type[OpRun]]:

@@ -9,10 +9,12 @@ too. `emit` puts the node itself back, its attributes and weights byte for byte.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
-import onnx_graphsurgeon as gs
+
+if TYPE_CHECKING:  # running a converted model needs no graph library
+    import onnx_graphsurgeon as gs
 
 FOREIGN_DOMAIN = "rrm.foreign"
 OWN = ("", "ai.onnx")

@@ -24,7 +24,7 @@ SIDES = [(side, spinning) for side in ("original", "converted") for spinning in 
 
 def measure(pair: Pair, side: str, spinning: bool, tolerance: float, threads: int) -> float:
     """Milliseconds a frame; the first frame of a stream is not counted."""
-    entries = yardstick.config_entries(spinning=spinning, denormals=False, isa=None)
+    entries = yardstick.config_entries(spinning=spinning)
     if side == "original":
         session = yardstick.dense_session(pair.model, threads, entries)
     else:

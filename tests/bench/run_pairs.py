@@ -289,11 +289,11 @@ def arguments() -> argparse.Namespace:
 
 
 @contextlib.contextmanager
-def busy(processes: int) -> Iterator[None]:
+def busy(processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Others that want the processors too."""
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
     try:
-        yield
+        yield others
     finally:
         for other in others:
             other.kill()
