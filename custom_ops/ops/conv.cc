@@ -45,24 +45,6 @@ struct Weights {
   int32_t group, taps, out, group_in;
 };
 
-// The channels of one group, piece by piece: where each piece's part begins in a row, and how long it is.
-struct Part {
-  const Piece* piece;
-  int32_t offset;  // floats from the piece's first channel
-  int32_t count;
-};
-
-std::vector<Part> parts_of(const MapInput& in, int32_t first, int32_t count) {
-  std::vector<Part> parts;
-  int32_t at = 0;
-  for (const Piece& p : in.pieces) {
-    const int32_t lo = std::max(first, at), hi = std::min(first + count, at + p.count);
-    if (lo < hi) parts.push_back({&p, lo - at, hi - lo});
-    at += p.count;
-  }
-  return parts;
-}
-
 class Conv final : public SiteNode {
  public:
   Conv(const Attributes& attributes, const Kernels& kernels, bool addend)
@@ -288,22 +270,10 @@ class Conv final : public SiteNode {
   void point_parts(const MapInput& in, const Window& w, const Block& block, int32_t g, Scratch& scratch,
                    GemmArgs& args) const {
     const int32_t per_group = in_ / group_;
-    const std::vector<Part> parts = parts_of(in, g * per_group, per_group);
-    const int32_t taps = geometry_.taps();
-    const int64_t rows = static_cast<int64_t>(taps) * parts.size();
-    scratch.pointers.resize(rows * block.sites);
-    scratch.lens.resize(rows);
     if (of_own_site(w)) {
-      point_sites(in, parts, block, scratch);
-      return finish(scratch, args);
-    }
-    const float* outside = zeros(per_group);
-    for (size_t i = 0; i < parts.size(); ++i) {
-      Piece piece = *parts[i].piece;
-      piece.first += parts[i].offset;
-      point_taps(in, piece, w, block, outside, scratch.pointers.data() + i * block.sites,
-                 static_cast<int64_t>(parts.size()) * block.sites);
-      for (int32_t t = 0; t < taps; ++t) scratch.lens[static_cast<size_t>(t) * parts.size() + i] = parts[i].count;
+      point_sites(in, g * per_group, per_group, block, scratch);
+    } else {
+      point_channels(in, g * per_group, per_group, w, block, scratch);
     }
     finish(scratch, args);
   }
@@ -316,12 +286,14 @@ class Conv final : public SiteNode {
     return geometry_.taps() == 1 && same(0) && same(1);
   }
 
-  static void point_sites(const MapInput& in, const std::vector<Part>& parts, const Block& block, Scratch& scratch) {
+  static void point_sites(const MapInput& in, int32_t first, int32_t count, const Block& block, Scratch& scratch) {
+    const std::vector<Channels> parts = channels_of(in, first, count);
+    scratch.pointers.resize(parts.size() * block.sites);
+    scratch.lens.clear();
     for (size_t i = 0; i < parts.size(); ++i) {
-      const Piece& piece = *parts[i].piece;
-      const float* first = in.row(piece, 0) + parts[i].offset;
-      point_rows(first, piece.resident->channels, in.width, block, scratch.pointers.data() + i * block.sites);
-      scratch.lens[i] = parts[i].count;
+      const float** to = scratch.pointers.data() + i * block.sites;
+      point_rows(parts[i].first, parts[i].pitch, in.width, block, to);
+      scratch.lens.push_back(parts[i].count);
     }
   }
 

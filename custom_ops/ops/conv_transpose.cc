@@ -1,5 +1,6 @@
 // Transposed convolution by phases: the outputs that share (y mod stride, x mod stride) see the same taps, so each
-// phase is a small convolution with weights of its own.
+// phase is a small convolution with weights of its own. Where neighbours of a row see the same input as well, as they
+// do when the kernel is a multiple of the stride, they are made together.
 #include <algorithm>
 
 #include "ops/factories.h"
@@ -8,15 +9,33 @@
 namespace rrm {
 namespace {
 
-struct Tap {
-  int32_t ky, kx;
+// Which taps of one axis reach the outputs whose padded coordinate is `phase` modulo the stride, in the order of the
+// input coordinates that they read: for the output q * stride + phase these are q - before, q - before + step, ...
+struct AxisPhase {
+  AxisPhase(int32_t phase, int32_t kernel, int32_t stride, int32_t dilation) {
+    for (int32_t k = kernel - 1; k >= 0; --k) {
+      if (k * dilation % stride == phase) taps.push_back(k);
+    }
+    if (taps.empty()) return;
+    before = (taps[0] * dilation - phase) / stride;
+    if (taps.size() > 1) step = (taps[0] - taps[1]) * dilation / stride;
+  }
+  bool reads_like(const AxisPhase& o) const {
+    return taps.size() == o.taps.size() && before == o.before && step == o.step;
+  }
+  std::vector<int32_t> taps;
+  int32_t before = 0;
+  int32_t step = 1;
 };
 
-// The taps that reach outputs of one phase, and their packed weights, one block per group.
+// Outputs that read the same input rows: a convolution of stride 1 over cells, each of which makes `columns`
+// neighbouring outputs from column `px` of the stride on, in rows that are `py` modulo the stride.
 struct Phase {
-  std::vector<Tap> taps;
+  int32_t py, px, columns;
+  Window window;
+  int32_t k;  // weights of an output
   int64_t packed_floats = 0;
-  Floats packed;
+  Floats packed;  // one block per group
 };
 
 class ConvTranspose final : public SiteNode {
@@ -37,7 +56,6 @@ class ConvTranspose final : public SiteNode {
     in_ = static_cast<int32_t>(w.shape[0]);
     group_out_ = static_cast<int32_t>(w.shape[1]);
     for (int a = 0; a < 2; ++a) output_padding_[a] = static_cast<int32_t>(extra[a]);
-    zeros_ = zeros(in_ / group_);
     pack(w, b);
   }
 
@@ -53,7 +71,7 @@ class ConvTranspose final : public SiteNode {
       fail("expects " + std::to_string(in_) + " channels, got " + std::to_string(in[0].channels));
     const int32_t size[2] = {in[0].height, in[0].width};
     int32_t out[2];
-    const Window w = geometry_.window(0, 0);
+    const Window& w = window_;
     for (int a = 0; a < 2; ++a) {
       out[a] = (size[a] - 1) * w.stride[a] + (w.kernel[a] - 1) * w.dilation[a] + 1 - w.pad[a] - geometry_.pad_end(a) +
                output_padding_[a];
@@ -63,20 +81,25 @@ class ConvTranspose final : public SiteNode {
   }
 
   bool reach(size_t, const MapInput&, const ChangeMap& changed, const MapShape&, ChangeMap& out) const override {
-    reach_transposed(changed, geometry_.window(0, 0), out);
+    reach_transposed(changed, window_, out);
     return true;
   }
 
   void rows(std::span<const MapInput> inputs, const MapShape& shape, const SiteState&, const Block& block,
             Scratch& scratch, float* out) const override {
-    const Window w = geometry_.window(0, 0);
-    for (const Run& r : block.runs) {
-      const int32_t py = (r.y + w.pad[0]) % w.stride[0];
-      for (int32_t first = 0; first < std::min(w.stride[1], r.n); ++first) {
-        const int32_t px = (r.x + first + w.pad[1]) % w.stride[1];
-        phase_rows(inputs[0], shape, w, phases_[py * w.stride[1] + px], r, first, scratch, out);
+    for (const Phase& phase : phases_) {
+      scratch.kept.clear();
+      int32_t cells = 0;
+      for (const Run& r : block.runs) {
+        const Run c = cells_of(phase, r);
+        if (c.n == 0) continue;
+        scratch.kept.push_back(c);
+        cells += c.n;
       }
-      out += static_cast<int64_t>(r.n) * shape.channels;
+      if (cells == 0) continue;
+      multiply(inputs[0], phase, {scratch.kept, cells}, scratch);
+      deal(phase, block, shape.channels, scratch.temp.data(), out);
+      PhaseClock::of_thread().lap(rrm::Phase::kKernel);
     }
   }
 
@@ -91,88 +114,115 @@ class ConvTranspose final : public SiteNode {
 
  private:
   void pack(const Dense& w, const Dense& b) {
-    const Window g = geometry_.window(0, 0);
-    const int32_t per_group = in_ / group_;
-    for (int32_t p = 0; p < g.stride[0] * g.stride[1]; ++p) {
-      Phase& phase = phases_.emplace_back();
-      for (int32_t ky = 0; ky < g.kernel[0]; ++ky) {
-        for (int32_t kx = 0; kx < g.kernel[1]; ++kx) {
-          if (ky * g.dilation[0] % g.stride[0] == p / g.stride[1] &&
-              kx * g.dilation[1] % g.stride[1] == p % g.stride[1]) {
-            phase.taps.push_back({ky, kx});
-          }
-        }
-      }
-      const int32_t k = static_cast<int32_t>(phase.taps.size()) * per_group;
-      phase.packed_floats = kernels_.gemm_packed_floats(k, group_out_);
-      phase.packed.resize(phase.packed_floats * group_);
-      std::vector<float> m(static_cast<size_t>(k) * group_out_);
-      for (int32_t i = 0; i < group_; ++i) {
-        size_t at = 0;
-        for (const Tap& t : phase.taps) {
-          for (int32_t c = 0; c < per_group; ++c) {
-            for (int32_t j = 0; j < group_out_; ++j) {
-              const size_t row = static_cast<size_t>(i * per_group + c) * group_out_ + j;
-              m[at++] = w.as<float>()[row * geometry_.taps() + t.ky * g.kernel[1] + t.kx];
-            }
-          }
-        }
-        kernels_.gemm_pack(m.data(), k, group_out_, b.as<float>() + i * group_out_,
-                           phase.packed.data() + i * phase.packed_floats);
+    const Window& g = window_;
+    std::vector<AxisPhase> axes[2];
+    for (int a = 0; a < 2; ++a) {
+      for (int32_t p = 0; p < g.stride[a]; ++p) axes[a].emplace_back(p, g.kernel[a], g.stride[a], g.dilation[a]);
+    }
+    const std::vector<AxisPhase>& columns = axes[1];
+    const bool alike = std::all_of(columns.begin(), columns.end(),
+                                   [&](const AxisPhase& phase) { return phase.reads_like(columns[0]); });
+    // Channels of several groups lie between each other, so that cells are single outputs.
+    const int32_t width = alike && group_ == 1 ? g.stride[1] : 1;
+    for (int32_t py = 0; py < g.stride[0]; ++py) {
+      for (int32_t px = 0; px < g.stride[1]; px += width) {
+        pack(w, b, phases_.emplace_back(Phase{py, px, width, {}, 0, 0, {}}), axes[0][py], columns);
       }
     }
   }
 
-  // Sites first, first + stride, ... of a run.
-  void phase_rows(const MapInput& in, const MapShape& shape, const Window& w, const Phase& phase, const Run& r,
-                  int32_t first, Scratch& scratch, float* out) const {
-    const int32_t step = w.stride[1];
-    const int32_t sites = (r.n - first + step - 1) / step;
-    const int32_t per_group = in_ / group_;
+  void pack(const Dense& w, const Dense& b, Phase& phase, const AxisPhase& rows,
+            const std::vector<AxisPhase>& columns) const {
+    const AxisPhase* const axes[2] = {&rows, &columns[phase.px]};
+    for (int a = 0; a < 2; ++a) {
+      phase.window.kernel[a] = static_cast<int32_t>(axes[a]->taps.size());
+      phase.window.dilation[a] = axes[a]->step;
+      phase.window.pad[a] = axes[a]->before;
+    }
+    const int32_t per_group = in_ / group_, n = phase.columns * group_out_;
+    phase.k = phase.window.kernel[0] * phase.window.kernel[1] * per_group;
+    phase.packed_floats = kernels_.gemm_packed_floats(phase.k, n);
+    phase.packed.resize(phase.packed_floats * group_);
+    std::vector<float> matrix, bias;
     for (int32_t g = 0; g < group_; ++g) {
-      scratch.pointers.clear();
-      scratch.lens.clear();
-      for (const Tap& t : phase.taps) {
-        const int32_t ny = r.y + w.pad[0] - t.ky * w.dilation[0];
-        const int32_t iy = ny / w.stride[0];
-        const bool row_inside = ny >= 0 && iy < in.height;
-        int32_t at = 0;
-        for (const Piece& p : in.pieces) {
-          const int32_t lo = std::max(g * per_group, at), hi = std::min((g + 1) * per_group, at + p.count);
-          if (lo < hi) {
-            scratch.lens.push_back(hi - lo);
-            for (int32_t m = 0; m < sites; ++m) {
-              const int32_t nx = r.x + first + m * step + w.pad[1] - t.kx * w.dilation[1];
-              const bool inside = row_inside && nx >= 0 && nx / step < in.width;
-              const int64_t site = static_cast<int64_t>(iy) * in.width + nx / step;
-              scratch.pointers.push_back(inside ? in.row(p, site) + (lo - at) : zeros_);
+      matrix.clear();
+      for (int32_t ky : rows.taps) {
+        for (size_t t = 0; t < axes[1]->taps.size(); ++t) {
+          for (int32_t c = g * per_group; c < (g + 1) * per_group; ++c) {
+            for (int32_t i = 0; i < phase.columns; ++i) {
+              const float* tap = w.as<float>() + ky * geometry_.kernel()[1] + columns[phase.px + i].taps[t];
+              for (int32_t j = 0; j < group_out_; ++j) {
+                matrix.push_back(tap[(static_cast<int64_t>(c) * group_out_ + j) * geometry_.taps()]);
+              }
             }
           }
-          at += p.count;
         }
       }
-      GemmArgs args{};
+      bias.clear();
+      for (int32_t i = 0; i < n; ++i) bias.push_back(b.as<float>()[g * group_out_ + i % group_out_]);
+      kernels_.gemm_pack(matrix.data(), phase.k, n, bias.data(), phase.packed.data() + g * phase.packed_floats);
+    }
+  }
+
+  // The cells that hold a phase's outputs among those of a run.
+  Run cells_of(const Phase& phase, const Run& r) const {
+    const int32_t y = r.y + window_.pad[0], x = r.x + window_.pad[1], s = window_.stride[1];
+    const int32_t row = quotient(y, window_.stride[0]);
+    if (row * window_.stride[0] + phase.py != y) return {};
+    const int32_t first = quotient(x - phase.px - phase.columns + s, s), end = quotient(x + r.n - 1 - phase.px + s, s);
+    return {row, first, end - first};
+  }
+
+  // Of numbers >= 0, mostly by 1 or 2: a division takes longer than a short run's other work.
+  static int32_t quotient(int32_t a, int32_t b) { return b <= 2 ? a >> (b - 1) : a / b; }
+
+  // The outputs of the cells, one behind the other, in scratch.temp.
+  void multiply(const MapInput& in, const Phase& phase, const Block& cells, Scratch& scratch) const {
+    const int32_t per_group = in_ / group_;
+    GemmArgs args{};
+    args.out_stride = static_cast<int64_t>(phase.columns) * group_out_ * group_;
+    scratch.temp.grow(cells.sites * args.out_stride);
+    args.rows_stride = args.sites = cells.sites;
+    args.k = phase.k;
+    args.n = phase.columns * group_out_;
+    args.fetches = true;
+    for (int32_t g = 0; g < group_; ++g) {
+      point_channels(in, g * per_group, per_group, phase.window, cells, scratch);
       args.rows = scratch.pointers.data();
-      args.rows_stride = sites;
       args.lens = scratch.lens.data();
       args.pieces = static_cast<int32_t>(scratch.lens.size());
-      args.sites = sites;
       args.packed = phase.packed.data() + g * phase.packed_floats;
-      args.k = static_cast<int32_t>(phase.taps.size()) * per_group;
-      args.n = group_out_;
-      args.out = out + static_cast<int64_t>(first) * shape.channels + g * group_out_;
-      args.out_stride = static_cast<int64_t>(step) * shape.channels;
+      args.out = scratch.temp.data() + g * group_out_;
       PhaseClock::of_thread().lap(rrm::Phase::kPointers);
       kernels_.gemm(args);
       PhaseClock::of_thread().lap(rrm::Phase::kGemm);
     }
   }
 
+  // Copies what cells made to the block's rows; those at a run's ends may make more than is wanted.
+  void deal(const Phase& phase, const Block& block, int32_t channels, const float* made, float* out) const {
+    const int32_t s = window_.stride[1];
+    const int64_t cell = static_cast<int64_t>(phase.columns) * channels;
+    for (const Run& r : block.runs) {
+      const Run cells = cells_of(phase, r);
+      const int32_t first = cells.x * s + phase.px - window_.pad[1] - r.x;  // output of the first cell, in the run
+      if (cells.n > 0 && phase.columns == s) {
+        std::copy_n(made - static_cast<int64_t>(first) * channels, static_cast<int64_t>(r.n) * channels, out);
+      } else {
+        for (int32_t i = 0; i < cells.n; ++i) {
+          std::copy_n(made + i * cell, channels, out + static_cast<int64_t>(first + i * s) * channels);
+        }
+      }
+      made += cells.n * cell;
+      out += static_cast<int64_t>(r.n) * channels;
+    }
+  }
+
   const Geometry geometry_;
+  const Window window_ = geometry_.window(0, 0);
   int32_t group_, in_, group_out_;
   int32_t output_padding_[2];
   std::vector<Phase> phases_;
-  const float* zeros_ = nullptr;
 };
 
 }  // namespace

@@ -50,7 +50,7 @@ void Depthwise::sites(const Kernels& kernels, const MapInput& in, const Window& 
   scratch.pointers.resize(static_cast<size_t>(taps_) * block.sites);
   int32_t at = 0;
   for (const Piece& piece : in.pieces) {
-    point_taps(in, piece, w, block, nullptr, scratch.pointers.data(), block.sites);
+    point_taps(in, {in, piece}, w, block, nullptr, scratch.pointers.data(), block.sites);
     DepthwiseArgs args{};
     args.rows = scratch.pointers.data();
     args.rows_stride = block.sites;

@@ -67,10 +67,9 @@ MapShape Geometry::conv_size(int32_t height, int32_t width, int32_t channels, bo
   return {out_size(0, height, ceil_mode), out_size(1, width, ceil_mode), channels};
 }
 
-void point_taps(const MapInput& in, const Piece& piece, const Window& w, const Block& block, const float* outside,
+void point_taps(const MapInput& in, const Channels& channels, const Window& w, const Block& block, const float* outside,
                 const float** pointers, int64_t stride) {
-  const float* base = in.row(piece, 0);
-  const int64_t pitch = piece.resident->channels;
+  const int64_t pitch = channels.pitch;
   const int64_t step = pitch * w.stride[1];
   int32_t at = 0;
   for (const Run& r : block.runs) {
@@ -89,12 +88,39 @@ void point_taps(const MapInput& in, const Piece& piece, const Window& w, const B
         const int32_t first = std::clamp(ix < 0 ? (-ix + s - 1) / s : 0, 0, r.n);
         const int32_t end = std::clamp(in.width > ix ? (in.width - ix + s - 1) / s : 0, first, r.n);
         std::fill(p, p + first, outside);
-        const float* row = base + (static_cast<int64_t>(iy) * in.width + ix + static_cast<int64_t>(first) * s) * pitch;
+        const float* row =
+            channels.first + (static_cast<int64_t>(iy) * in.width + ix + static_cast<int64_t>(first) * s) * pitch;
         for (int32_t m = first; m < end; ++m, row += step) p[m] = row;
         std::fill(p + end, p + r.n, outside);
       }
     }
     at += r.n;
+  }
+}
+
+std::vector<Channels> channels_of(const MapInput& in, int32_t first, int32_t count) {
+  std::vector<Channels> parts;
+  int32_t at = 0;
+  for (const Piece& p : in.pieces) {
+    const int32_t lo = std::max(first, at), hi = std::min(first + count, at + p.count);
+    if (lo < hi) parts.emplace_back(in, p, lo - at, hi - lo);
+    at += p.count;
+  }
+  return parts;
+}
+
+void point_channels(const MapInput& in, int32_t first, int32_t count, const Window& w, const Block& block,
+                    Scratch& scratch) {
+  const std::vector<Channels> parts = channels_of(in, first, count);
+  const size_t taps = static_cast<size_t>(w.kernel[0]) * w.kernel[1];
+  const int64_t stride = static_cast<int64_t>(parts.size()) * block.sites;
+  scratch.pointers.resize(taps * parts.size() * block.sites);
+  scratch.lens.clear();
+  for (size_t i = 0; i < parts.size(); ++i) {
+    point_taps(in, parts[i], w, block, zeros(count), scratch.pointers.data() + i * block.sites, stride);
+  }
+  for (size_t t = 0; t < taps; ++t) {
+    for (const Channels& part : parts) scratch.lens.push_back(part.count);
   }
 }
 

@@ -33,9 +33,27 @@ class Geometry {
   enum class Auto { kNotSet, kSameUpper, kSameLower, kValid } auto_;
 };
 
-// pointers[tap * stride + m] = row of the piece that tap reads for the block's m-th site; `outside` in the padding.
-void point_taps(const MapInput& in, const Piece& piece, const Window& window, const Block& block, const float* outside,
-                const float** pointers, int64_t stride);
+// Some channels of a resident: where they are at the map's first site, and how far the next site's are from there.
+struct Channels {
+  Channels(const MapInput& in, const Piece& piece, int32_t skip, int32_t count_)
+      : first(in.row(piece, 0) + skip), pitch(piece.resident->channels), count(count_) {}
+  Channels(const MapInput& in, const Piece& piece) : Channels(in, piece, 0, piece.count) {}
+  const float* first;
+  int64_t pitch;
+  int32_t count;
+};
+
+// pointers[tap * stride + m] = row that tap reads for the block's m-th site; `outside` in the padding.
+void point_taps(const MapInput& in, const Channels& channels, const Window& window, const Block& block,
+                const float* outside, const float** pointers, int64_t stride);
+
+// Channels [first, first + count) of an input, resident by resident.
+std::vector<Channels> channels_of(const MapInput& in, int32_t first, int32_t count);
+
+// Rows of a matrix product: those channels as the block's windows see them, in Scratch::pointers and Scratch::lens, one
+// piece for each tap and each resident.
+void point_channels(const MapInput& in, int32_t first, int32_t count, const Window& window, const Block& block,
+                    Scratch& scratch);
 
 // What the kernels for neighbours want to know of a run, for one piece of the input. At most kMostBands kernel rows.
 RunArgs run_args(const MapInput& in, const Piece& piece, const Window& window, const Run& run,

@@ -36,7 +36,7 @@ class Pool : public SiteNode {
     weigh(in, window, block, scratch);
     int32_t at = 0;
     for (const Piece& piece : in.pieces) {
-      point_taps(in, piece, window, block, nullptr, scratch.pointers.data(), block.sites);
+      point_taps(in, {in, piece}, window, block, nullptr, scratch.pointers.data(), block.sites);
       WindowArgs args{};
       args.rows = scratch.pointers.data();
       args.rows_stride = block.sites;

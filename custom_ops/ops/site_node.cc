@@ -306,10 +306,11 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
   if (gate.gate != Gate::kAll) {
     scratch.fresh.grow(static_cast<int64_t>(block.sites) * shape.channels);
     fresh = scratch.fresh.data();
-    point_rows(out, block, scratch.held);
-  }
-  if (gate.gate != Gate::kAll && !fetches(state)) {
-    fetch_rows(scratch.held.data(), block.sites, shape.channels);
+    if (fetches(state)) {
+      point_rows(out, block, scratch.held);
+    } else {
+      for (const Run& r : block.runs) fetch_floats(out.row(out.width * r.y + r.x), int64_t{r.n} * shape.channels);
+    }
   }
   clock.lap(Phase::kPointers);
   rows(in, shape, state, block, scratch, fresh);

@@ -25,7 +25,7 @@ struct Scratch {
   std::vector<int32_t> lens;
   std::vector<float> weights;
   std::vector<uint64_t> bits;
-  std::vector<Run> kept;           // some runs of a block: what narrow() left, sums to be made anew
+  std::vector<Run> kept;           // of a block: what narrow() left, sums to be made anew, or cells
   std::vector<const float*> held;  // of the block's sites: the rows that the gate looks at next; empty without a gate
   const float* const* ahead() const { return held.empty() ? nullptr : held.data(); }
   static Scratch& of_thread();
