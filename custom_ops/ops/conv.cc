@@ -71,6 +71,7 @@ class Conv final : public SiteNode {
         pack(weights, first[i], (i + 1 < first.size() ? first[i + 1] : out_) - first[i]);
       }
     }
+    footprint_.note(kWeights, columns_[0].packed.data(), static_cast<size_t>(columns_[0].packed.bytes()));
     residual_ = Residual(kernels, geometry_, columns_, in_, out_);
   }
 
@@ -115,10 +116,6 @@ class Conv final : public SiteNode {
       const Window window = geometry_.window(in.height, in.width);
       return deep_.rows(kernels_, in, window, block, scratch.ahead(), scratch, out);
     }
-    if (state.early_sites > 0) {
-      std::copy_n(state.early.data(), static_cast<int64_t>(block.sites) * out_, out);
-      return;
-    }
     if (!adds_ || !Residual::keeps(state)) return sums(in, shape, block, scratch.ahead(), scratch, out);
     residual_.rows(in, shape, state, block, scratch, out,
                    [&](const Block& part, float* to) { sums(in, shape, part, nullptr, scratch, to); });
@@ -145,11 +142,8 @@ class Conv final : public SiteNode {
   // Of a block, whose input is asked for behind the one before: about a tile of the kernel.
   static constexpr int32_t kFirstSites = 12;
 
-  // So many are one block; with more, each thread has blocks of its own.
-  int64_t most_sites(const MapShape& shape) const {
-    constexpr int32_t kFewSites = 24;
-    return std::min(kFewSites, block_sites(widest(shape), kernels_.gemm_tile));
-  }
+  // With more sites, weights are read often enough for what it takes to bring them to each thread.
+  static constexpr int64_t kMostSites = 96;
 
   void pack(const Weights& weights, int32_t first, int32_t n) {
     Columns& c = columns_.emplace_back(Columns{first, n, {}});
@@ -184,7 +178,7 @@ class Conv final : public SiteNode {
   void share_columns(Context& context, const MapInput& in, const MapShape& shape, SiteState& state,
                      const Update& update) const {
     const auto parts = static_cast<int64_t>(columns_.size());
-    if (depthwise_ || group_ > 1 || parts < 2 || update.fresh || update.active > most_sites(shape)) return;
+    if (depthwise_ || group_ > 1 || parts < 2 || update.fresh || update.active > kMostSites) return;
     const int32_t tasks = share_work(context, state.nanoseconds, parts).tasks;
     if (tasks < 2) return;
     std::vector<Run> runs;
@@ -202,7 +196,7 @@ class Conv final : public SiteNode {
       PhaseClock::of_thread().lap(Phase::kGemm);
     });
     state.early_sites = update.active;
-    state.nanoseconds = 0;
+    state.nanoseconds = SiteNode::nanoseconds_per_site({&in, 1}, shape) * static_cast<double>(update.active);
   }
 
   // The addresses that one group of the block's windows begins at. Neighbouring taps of a row are neighbours in memory

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/table.h"
+#include "ops/footprint.h"
 #include "ops/gate.h"
 #include "ops/interface.h"
 #include "state/resident.h"
@@ -76,6 +77,7 @@ class Node {
   const std::string& op() const { return op_; }
   void set_op(const char* op) { op_ = op; }
   Stats& stats() { return stats_; }
+  const Footprint& footprint() const { return footprint_; }
   // Test hook: the count-th next run stops half-way with an error; 0 = never.
   void fail_after(int64_t count) { fail_.store(count); }
 
@@ -86,6 +88,7 @@ class Node {
   const std::string name_;
   const Kernels& kernels_;
   Stats stats_;
+  Footprint footprint_;
 
  private:
   std::string op_;
@@ -131,6 +134,11 @@ class InputMemory {
   bool replaced(const Ticket& ticket) const;
   // To be called when the run has succeeded.
   void consumed(const Ticket& ticket);
+  // Two places.
+  void note(Footprint& footprint, size_t place) const {
+    footprint.note(place, seen_.data(), seen_.size() * sizeof(Seen));
+    footprint.note(place + 1, links_.data(), links_.size() * sizeof(links_[0]));
+  }
 
  private:
   struct Seen {

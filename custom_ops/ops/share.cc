@@ -13,6 +13,9 @@ constexpr double kWakeTask = 10e3;
 constexpr double kHandNanoseconds = 6e3;
 constexpr double kHandTask = 1e3;
 
+// Weights of more bytes do not stay in a core's second-level cache beside the rows: each block brings them anew.
+constexpr int64_t kManyBytes = 256 * 1024;
+
 }  // namespace
 
 WorkShare share_work(Context& context, double nanoseconds, int64_t most) {
@@ -24,10 +27,10 @@ WorkShare share_work(Context& context, double nanoseconds, int64_t most) {
   return {hands, static_cast<int32_t>(std::clamp<int64_t>(most, 1, wanted))};
 }
 
-int32_t shared_sites(int32_t sites, int64_t active, int32_t hands, int32_t tile) {
+int32_t shared_sites(int32_t sites, int64_t active, int32_t hands, int32_t tile, int64_t weight_bytes) {
   if (hands == 1) return sites;
-  constexpr int64_t kBlocksEach = 2;
-  const int64_t even = (active + kBlocksEach * hands - 1) / (kBlocksEach * hands);
+  const int64_t blocks = (weight_bytes > kManyBytes ? 1 : 2) * hands;
+  const int64_t even = (active + blocks - 1) / blocks;
   return std::min(sites, static_cast<int32_t>((even + tile - 1) / tile) * tile);
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <string_view>
+#include <utility>
 
 namespace rrm {
 namespace {
@@ -49,38 +50,33 @@ constexpr std::array kActivations = {
     Name{"Square", Act::kSquare},
 };
 
-// Cuts runs into blocks of at most `limit` sites; `runs` grows where a run is cut.
-std::vector<Block> cut_blocks(const std::vector<Run>& runs, int32_t limit, std::vector<Run>& pieces) {
-  struct Range {
-    size_t first, end;
-    int32_t sites;
+// Cuts cut.runs into blocks of at most `limit` sites.
+void cut_blocks(int32_t limit, Scratch::Cut& cut) {
+  cut.pieces.clear();
+  cut.blocks.clear();
+  cut.ends.clear();
+  int64_t before = 0;
+  int32_t open = 0;  // sites of the block in the making
+  const auto close = [&] {
+    cut.blocks.push_back({{}, open, before, nullptr});
+    cut.ends.push_back(cut.pieces.size());
+    before += std::exchange(open, 0);
   };
-  std::vector<Range> ranges;
-  Range open{0, 0, 0};
-  for (const Run& r : runs) {
+  for (const Run& r : cut.runs) {
     for (int32_t x = r.x; x < r.x + r.n;) {
-      const int32_t n = std::min(r.x + r.n - x, limit - open.sites);
-      pieces.push_back({r.y, x, n});
-      open.sites += n;
+      const int32_t n = std::min(r.x + r.n - x, limit - open);
+      cut.pieces.push_back({r.y, x, n});
+      open += n;
       x += n;
-      if (open.sites == limit) {
-        open.end = pieces.size();
-        ranges.push_back(open);
-        open = {pieces.size(), 0, 0};
-      }
+      if (open == limit) close();
     }
   }
-  if (open.sites > 0) {
-    open.end = pieces.size();
-    ranges.push_back(open);
+  if (open > 0) close();
+  size_t first = 0;
+  for (size_t b = 0; b < cut.blocks.size(); first = cut.ends[b++]) {
+    cut.blocks[b].runs = std::span(cut.pieces).subspan(first, cut.ends[b] - first);
+    if (cut.ends[b] < cut.pieces.size()) cut.blocks[b].next = &cut.pieces[cut.ends[b]];
   }
-  std::vector<Block> blocks;
-  blocks.reserve(ranges.size());
-  for (const Range& r : ranges) {
-    const Run* next = r.end < pieces.size() ? &pieces[r.end] : nullptr;
-    blocks.push_back({std::span(pieces).subspan(r.first, r.end - r.first), r.sites, next});
-  }
-  return blocks;
 }
 
 }  // namespace
@@ -123,7 +119,9 @@ int32_t block_sites(int32_t channels, int32_t tile) {
 }
 
 SiteNode::SiteNode(const Attributes& attributes, const Kernels& kernels, size_t map_inputs, bool addend)
-    : TicketNode(attributes, kernels), map_inputs_(map_inputs + (addend ? 1 : 0)), addend_(addend) {}
+    : TicketNode(attributes, kernels), map_inputs_(map_inputs + (addend ? 1 : 0)), addend_(addend) {
+  footprint_.note(kOwn, &map_inputs_, 640);
+}
 
 void FusedActivation::read(const Attributes& attributes, const char* kind, const char* params) {
   params_ = attributes.reals(params);
@@ -200,12 +198,23 @@ Answer SiteNode::answer(Context& context, std::span<const Ticket> tickets) {
   const int64_t changed = compute(context, in, shape, state, gate, everything);
   state.finish(gate_, kernels_, changed, fresh);
   for (size_t i = 0; i < map_inputs_; ++i) state.memory[i].consumed(tickets[i]);
+  note_footprint(state);
   state.bytes += state.active.bytes() + state.early.bytes() + (state.extra ? state.extra->bytes() : 0);
   state.output_bytes += state.extra ? state.extra->output_bytes() : 0;
   // The active sites: cleared, searched; the changed ones: cleared.
   stats_.swept_bytes += 2 * state.active.bytes() + state.next.bytes();
   clock.lap(Phase::kTrack);
   return answer_of(in, shape, state, tickets[0], turn);
+}
+
+void SiteNode::note_footprint(const SiteState& state) {
+  const Resident& out = *state.out;
+  footprint_.note(kState, &state, sizeof state);
+  footprint_.note(kResident, &out, sizeof out);
+  footprint_.note(kMap, out.map.row(0), out.map.bytes());
+  footprint_.note(kNext, state.next.row(0), state.next.bytes());
+  footprint_.note(kActive, state.active.row(0), state.active.bytes());
+  state.memory[0].note(footprint_, kMemory);
 }
 
 Answer SiteNode::answer_of(std::span<const MapInput> in, const MapShape& shape, const SiteState& state,
@@ -237,7 +246,9 @@ bool SiteNode::find_active(std::span<const MapInput> in, const MapShape& shape, 
 int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const MapShape& shape, SiteState& state,
                           const GateLevel& level, bool everything) {
   Resident& out = *state.out;
-  std::vector<Run> runs, pieces;
+  Scratch::Cut& cut = Scratch::of_thread().cut;
+  std::vector<Run>& runs = cut.runs;
+  runs.clear();
   state.active.runs(runs);
   int64_t active = 0;
   for (const Run& r : runs) active += r.n;
@@ -268,8 +279,9 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
   int32_t limit = block_sites(widest(shape), kernels_.gemm_tile);
   // Where what changed is told, ends of blocks are ends of the stretches that consumers add up: they must not depend on
   // how many threads happen to be here.
-  if (!tell && state.early_sites == 0) limit = shared_sites(limit, active, share.hands, kernels_.gemm_tile / 2);
-  std::vector<Block> blocks = cut_blocks(runs, limit, pieces);
+  if (!tell) limit = shared_sites(limit, active, share.hands, kernels_.gemm_tile / 4, weight_bytes());
+  cut_blocks(limit, cut);
+  std::vector<Block>& blocks = cut.blocks;
   if (broken) blocks.resize(blocks.size() / 2);
   const int64_t n = static_cast<int64_t>(blocks.size());
   const int64_t tasks = std::min<int64_t>(share.tasks, std::max<int64_t>(n, 1));
@@ -302,10 +314,12 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
   if (block.sites == 0) return 0;
   // Every site is active where the gate is kAll, so a block's rows are neighbours and can be written in place.
   float* fresh = out.row(static_cast<int64_t>(block.runs[0].y) * shape.width + block.runs[0].x);
+  const int64_t floats = static_cast<int64_t>(block.sites) * shape.channels;
+  float* const early = state.early_sites > 0 ? state.early.data() + block.first * shape.channels : nullptr;
   scratch.held.clear();
   if (gate.gate != Gate::kAll) {
-    scratch.fresh.grow(static_cast<int64_t>(block.sites) * shape.channels);
-    fresh = scratch.fresh.data();
+    if (early == nullptr) scratch.fresh.grow(floats);
+    fresh = early == nullptr ? scratch.fresh.data() : early;
     if (fetches(state)) {
       point_rows(out, block, scratch.held);
     } else {
@@ -313,14 +327,18 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
     }
   }
   clock.lap(Phase::kPointers);
-  rows(in, shape, state, block, scratch, fresh);
+  if (early == nullptr) {
+    rows(in, shape, state, block, scratch, fresh);
+  } else if (fresh != early) {
+    std::copy_n(early, floats, fresh);
+  }
   clock.lap(Phase::kKernel);
   if (addend_) add(in.back(), shape, block, scratch, fresh);
   activation_.apply(kernels_, fresh, block.sites, shape.channels);
   clock.lap(Phase::kEpilogue);
   if (gate.gate == Gate::kAll) return block.sites;
   int64_t changed = 0;
-  if (deltas != nullptr) scratch.deltas.grow(static_cast<int64_t>(block.sites) * shape.channels);
+  if (deltas != nullptr) scratch.deltas.grow(floats);
   commit_block(kernels_, fresh, out, block, gate, deltas != nullptr ? scratch.deltas.data() : nullptr, scratch,
                [&](const Run& r, int64_t n, const uint64_t* bits) {
                  if (n > 0) state.next.merge(r.y, r.x, r.n, bits);
@@ -328,9 +346,8 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
                });
   float* room = deltas != nullptr && changed > 0 ? out.deltas.take(changed) : nullptr;
   if (room != nullptr) {
-    const int64_t floats = changed * shape.channels;
-    std::copy_n(scratch.deltas.data(), floats, room);
-    *deltas = {room, kernels_.sum_squares(room, floats)};
+    std::copy_n(scratch.deltas.data(), changed * shape.channels, room);
+    *deltas = {room, kernels_.sum_squares(room, changed * shape.channels)};
   }
   clock.lap(Phase::kGate);
   return changed;

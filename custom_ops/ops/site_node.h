@@ -15,6 +15,14 @@
 
 namespace rrm {
 
+// A stretch of output sites that is computed at once.
+struct Block {
+  std::span<const Run> runs;
+  int32_t sites;
+  int64_t first = 0;          // of the run's active sites, its own first one
+  const Run* next = nullptr;  // the run behind them: this thread's next, but where its last block ends
+};
+
 // Memory of one thread, kept between calls.
 struct Scratch {
   Floats fresh;    // output rows of a block
@@ -27,6 +35,12 @@ struct Scratch {
   std::vector<uint64_t> bits;
   std::vector<Run> kept;           // of a block: what narrow() left, sums to be made anew, or cells
   std::vector<const float*> held;  // of the block's sites: the rows that the gate looks at next; empty without a gate
+  // A node's work, cut for its threads: the lead's.
+  struct Cut {
+    std::vector<Run> runs, pieces;
+    std::vector<size_t> ends;  // of the blocks, in `pieces`
+    std::vector<Block> blocks;
+  } cut;
   const float* const* ahead() const { return held.empty() ? nullptr : held.data(); }
   static Scratch& of_thread();
 };
@@ -61,18 +75,11 @@ struct SiteState : MapState {
   std::atomic<float> inner_scale{0};  // of a gate inside the node
   // Runs in a row in which nearly every site was active and nearly every row changed.
   int32_t restless = 0;
-  // Rows of all active sites that prepare() made already: only where these are one block.
+  // Rows of all active sites, in their order, that prepare() made already.
   Floats early;
   int64_t early_sites = 0;
   double nanoseconds = 0;  // what the blocks of this run are estimated to take
   bool narrower = false;   // this run's factor asks for more than what is held may be good for
-};
-
-// A stretch of output sites that is computed at once.
-struct Block {
-  std::span<const Run> runs;
-  int32_t sites;
-  const Run* next = nullptr;  // the run behind them: this thread's next, but where its last block ends
 };
 
 // to[m] = the row at the block's m-th site; first: that of the map's first site, pitch: floats from one to the next.
@@ -128,6 +135,7 @@ class SiteNode : public TicketNode {
   }
 
  protected:
+  enum Place : size_t { kOwn, kState, kResident, kMap, kNext, kActive, kMemory, kWeights = kMemory + 2 };
   virtual MapShape out_shape(std::span<const MapInput> in) const = 0;
   // Adds to `out` the output sites that depend on the set sites of input i's change map. False: all of them do.
   virtual bool reach(size_t i, const MapInput& in, const ChangeMap& changed, const MapShape& shape,
@@ -183,6 +191,7 @@ class SiteNode : public TicketNode {
                         const Block& block, BlockDeltas* deltas);
   static void finish_deltas(const std::vector<Block>& blocks, const std::vector<BlockDeltas>& found,
                             const ChangeMap& changed, Resident& out);
+  void note_footprint(const SiteState& state);
   void check_addend(const MapInput& addend, const MapShape& shape) const;
   // Adds the addend's rows to those of the block.
   void add(const MapInput& addend, const MapShape& shape, const Block& block, Scratch& scratch, float* rows) const;
