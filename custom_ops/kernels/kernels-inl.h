@@ -20,6 +20,7 @@
 #include "run-inl.h"
 #include "depthwise-inl.h"
 #include "commit-inl.h"
+#include "commit_rows-inl.h"
 #include "commit_planar-inl.h"
 #include "gemm-inl.h"
 #include "gemm_add-inl.h"
@@ -50,6 +51,7 @@ constexpr Kernels MakeTable(const char* name) {
       .lrn = Lrn,
       .arg_max = ArgMax,
       .commit = Commit,
+      .commit_rows = CommitRows,
       .commit_planar = CommitPlanar,
       .to_planar = ToPlanar,
       .gather_channels = GatherChannels,

@@ -301,6 +301,17 @@ int64_t Commit(const CommitArgs& g) {
   return count;
 }
 
+int64_t CommitRows(const CommitRowsArgs& g) {
+  int64_t count = 0;
+  memset(g.bits, 0, sizeof(uint64_t) * static_cast<size_t>((g.sites + 63) / 64));
+  for (int m = 0; m < g.sites; ++m) {
+    uint64_t replaces = 0;
+    count += Commit({g.fresh + static_cast<int64_t>(m) * g.c, g.held[m], 1, g.c, g.gate, g.limit, &replaces, nullptr});
+    g.bits[m / 64] |= replaces << (m % 64);
+  }
+  return count;
+}
+
 int64_t CommitPlanar(const CommitPlanarArgs& g) {
   int64_t count = 0;
   memset(g.bits, 0, sizeof(uint64_t) * static_cast<size_t>((g.sites + 63) / 64));
@@ -372,6 +383,7 @@ extern const Kernels kReference = {
     .lrn = Lrn,
     .arg_max = ArgMax,
     .commit = Commit,
+    .commit_rows = CommitRows,
     .commit_planar = CommitPlanar,
     .to_planar = ToPlanar,
     .gather_channels = GatherChannels,

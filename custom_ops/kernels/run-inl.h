@@ -164,9 +164,11 @@ void RunOfWidth(const Fold& fold) {
     for (int j = 0; j < g.c; j += 16) FetchAhead<1>(g, m, 1, j);
     EdgeSite(fold, m, TapsWithin(g, m));
   };
+  // Not by TapsWithin: its divisions take longer than a short run.
+  const int reach = (g.kernel_w - 1) * g.dilation;
   int m = 0, inside = g.sites;
-  while (m < g.sites && TapsWithin(g, m).first > 0) edge(m++);
-  while (inside > m && TapsWithin(g, inside - 1).end < g.kernel_w) --inside;
+  while (m < g.sites && g.column + m * g.stride < 0) edge(m++);
+  while (inside > m && g.column + (inside - 1) * g.stride + reach >= g.width) --inside;
   const int steps = S > 0 ? g.dilation : 1;
   for (int r = 0; r < steps; ++r) WholeSites<KW, S>(fold, m + r, inside, steps);
   for (m = inside; m < g.sites; ++m) edge(m);

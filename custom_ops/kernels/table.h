@@ -207,6 +207,17 @@ struct CommitArgs {
   float* deltas;
 };
 
+// As CommitArgs, for held rows that lie apart: site m's is held[m]. Not with kAll; no two are the same row.
+struct CommitRowsArgs {
+  const float* fresh;
+  float* const* held;
+  int32_t sites;
+  int32_t c;
+  Gate gate;
+  float limit;
+  uint64_t* bits;
+};
+
 // As CommitArgs, for planar input: channel j of site m is x[j * plane + m]. room: for kPlanarSites * c floats, or null
 // where c is 1.
 constexpr int kPlanarSites = 64;
@@ -251,6 +262,7 @@ struct Kernels {
   // one takes over where it is greater than the greatest so far, with `last` where it is not less.
   void (*arg_max)(const RowArgs& args, bool last);
   int64_t (*commit)(const CommitArgs& args);
+  int64_t (*commit_rows)(const CommitRowsArgs& args);
   int64_t (*commit_planar)(const CommitPlanarArgs& args);
   // out[j * out_plane + m] = rows[m * row_stride + j], m < sites, j < c.
   void (*to_planar)(const float* rows, int64_t row_stride, int32_t sites, int32_t c, float* out, int64_t out_plane);

@@ -222,13 +222,14 @@ class Conv final : public SiteNode {
     scratch.pointers.resize(static_cast<size_t>(w.kernel[0]) * block.sites);
     lens(scratch, w.kernel[0], length);
     // Reserve first: pointers into borders must stay valid.
+    const Inside inside(w, in.width);
     int64_t borders = 0;
-    for (const Run& r : block.runs) borders += r.n - whole_windows(w, r, in.width).n;
+    for (const Run& r : block.runs) borders += r.n - inside.of(r).n;
     scratch.borders.grow(borders * w.kernel[0] * length);
     float* copy = scratch.borders.data();
     const float** p = scratch.pointers.data();
     for (const Run& r : block.runs) {
-      const Run whole = whole_windows(w, r, in.width);
+      const Run whole = inside.of(r);
       for (int32_t ky = 0; ky < w.kernel[0]; ++ky) {
         const float** to = p + static_cast<int64_t>(ky) * block.sites;
         const int32_t iy = r.y * w.stride[0] - w.pad[0] + ky * w.dilation[0];
@@ -291,14 +292,18 @@ class Conv final : public SiteNode {
     }
   }
 
-  // The sites of a run whose windows hang over neither the left nor the right edge.
-  static Run whole_windows(const Window& w, const Run& r, int32_t width) {
-    const int32_t first = (w.pad[1] + w.stride[1] - 1) / w.stride[1];
-    const int32_t room = width - w.kernel[1] + w.pad[1];
-    const int32_t end = room < 0 ? 0 : room / w.stride[1] + 1;
-    const int32_t x = std::clamp(first, r.x, r.x + r.n);
-    return {r.y, x, std::clamp(end, x, r.x + r.n) - x};
-  }
+  // Columns of the output whose windows hang over neither the left nor the right edge.
+  struct Inside {
+    int32_t first, end;
+    Inside(const Window& w, int32_t width) : first((w.pad[1] + w.stride[1] - 1) / w.stride[1]) {
+      const int32_t room = width - w.kernel[1] + w.pad[1];
+      end = room < 0 ? 0 : room / w.stride[1] + 1;
+    }
+    Run of(const Run& r) const {
+      const int32_t x = std::clamp(first, r.x, r.x + r.n);
+      return {r.y, x, std::clamp(end, x, r.x + r.n) - x};
+    }
+  };
   static void lens(Scratch& scratch, int32_t pieces, int32_t length) { scratch.lens.assign(pieces, length); }
   static void finish(Scratch& scratch, GemmArgs& args) {
     args.rows = scratch.pointers.data();

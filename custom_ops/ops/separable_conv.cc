@@ -85,12 +85,9 @@ class SeparableConv final : public SiteNode {
     PhaseClock::of_thread().lap(Phase::kKernel);
     const Gate gate = level.gate == Gate::kAll ? Gate::kAll : inner.level.gate;
     scratch.kept.clear();
-    int32_t sites = 0;
-    commit_block(kernels_, fresh, map, block, {gate, inner.level.limit}, nullptr, scratch,
-                 [&](const Run& r, int64_t n, const uint64_t* bits) {
-                   append_runs(r, bits, scratch.kept);
-                   sites += static_cast<int32_t>(n);
-                 });
+    const auto sites = static_cast<int32_t>(
+        commit_block(kernels_, fresh, map, block, {gate, inner.level.limit}, scratch.held, nullptr, scratch,
+                     [&](const Run& r, const uint64_t* bits) { append_runs(r, bits, scratch.kept); }));
     inner.changed += sites;
     PhaseClock::of_thread().lap(Phase::kGate);
     // With a narrower factor a row behind may be too far off although the row between stands.

@@ -88,16 +88,22 @@ Act parse_activation(const std::string& name) {
   throw Error("unknown activation '" + name + "'", "convert the model again with this version of rrm_onnx");
 }
 
-void point_rows(const float* first, int64_t pitch, int32_t width, const Block& block, const float** to) {
+template <typename Float>
+void point_rows(Float* first, int64_t pitch, int32_t width, const Block& block, Float** to) {
   for (const Run& r : block.runs) {
-    const float* row = first + (static_cast<int64_t>(r.y) * width + r.x) * pitch;
+    Float* row = first + (static_cast<int64_t>(r.y) * width + r.x) * pitch;
     for (int32_t m = 0; m < r.n; ++m, row += pitch) *to++ = row;
   }
 }
 
-void point_rows(Resident& map, const Block& block, std::vector<const float*>& pointers) {
-  pointers.resize(static_cast<size_t>(block.sites));
-  point_rows(map.row(0), map.channels, map.width, block, pointers.data());
+template void point_rows(const float*, int64_t, int32_t, const Block&, const float**);
+template void point_rows(float*, int64_t, int32_t, const Block&, float**);
+
+bool by_rows(const Block& block, int32_t channels, const GateLevel& level) {
+  constexpr int64_t kShortRun = 32;
+  constexpr int64_t kLeastChannels = 5;
+  return level.gate != Gate::kAll && channels >= kLeastChannels &&
+         block.sites < kShortRun * static_cast<int64_t>(block.runs.size());
 }
 
 void fetch_floats(const float* first, int64_t n) {
@@ -337,13 +343,10 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
   activation_.apply(kernels_, fresh, block.sites, shape.channels);
   clock.lap(Phase::kEpilogue);
   if (gate.gate == Gate::kAll) return block.sites;
-  int64_t changed = 0;
   if (deltas != nullptr) scratch.deltas.grow(floats);
-  commit_block(kernels_, fresh, out, block, gate, deltas != nullptr ? scratch.deltas.data() : nullptr, scratch,
-               [&](const Run& r, int64_t n, const uint64_t* bits) {
-                 if (n > 0) state.next.merge(r.y, r.x, r.n, bits);
-                 changed += n;
-               });
+  const int64_t changed =
+      commit_block(kernels_, fresh, out, block, gate, scratch.held, deltas != nullptr ? scratch.deltas.data() : nullptr,
+                   scratch, [&](const Run& r, const uint64_t* bits) { state.next.merge(r.y, r.x, r.n, bits); });
   float* room = deltas != nullptr && changed > 0 ? out.deltas.take(changed) : nullptr;
   if (room != nullptr) {
     std::copy_n(scratch.deltas.data(), changed * shape.channels, room);

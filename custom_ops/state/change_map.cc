@@ -182,6 +182,16 @@ void append_runs(const Run& within, const uint64_t* bits, std::vector<Run>& out)
   if (start >= 0) out.push_back({within.y, within.x + start, within.n - start});
 }
 
+void copy_bits(const uint64_t* from, int64_t first, int32_t n, uint64_t* to) {
+  from += first / kWord;
+  const auto shift = static_cast<int32_t>(first % kWord);
+  for (int32_t left = n; left > 0; left -= kWord, ++from) {
+    uint64_t v = from[0] >> shift;
+    if (shift != 0 && left > kWord - shift) v |= from[1] << (kWord - shift);
+    *to++ = v & low_bits(left);
+  }
+}
+
 void reach_window(const ChangeMap& in, const Window& w, ChangeMap& out) {
   const int32_t sw = w.stride[1];
   const int32_t wide = words_for(out.width() * sw);

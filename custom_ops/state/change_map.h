@@ -58,6 +58,9 @@ class ChangeMap {
 // Appends the maximal runs of set bits among the first `within.n`; bit 0 is the site (within.y, within.x).
 void append_runs(const Run& within, const uint64_t* bits, std::vector<Run>& out);
 
+// Bits [first, first + n) of `from` as bits [0, n) of `to`, with zeros up to the end of its last word.
+void copy_bits(const uint64_t* from, int64_t first, int32_t n, uint64_t* to);
+
 // A sliding window as convolution and pooling have it: output (oy, ox) sees input rows oy * stride - pad + k *
 // dilation.
 struct Window {

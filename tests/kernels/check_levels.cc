@@ -187,9 +187,9 @@ void CheckCommits(const Kernels& k, int sites, int c) {
   }
   const Kernels* tables[2] = {&k, &kReference};
   for (int gate = 0; gate < 3; ++gate) {
-    std::vector<uint64_t> bits[4];
-    Floats rows[4] = {held, held, held, held}, room(rrm::kPlanarSites * static_cast<size_t>(c));
-    int64_t counts[4];
+    std::vector<uint64_t> bits[6];
+    Floats rows[6] = {held, held, held, held, held, held}, room(rrm::kPlanarSites * static_cast<size_t>(c));
+    int64_t counts[6];
     for (int i = 0; i < 2; ++i) {
       for (auto& word : bits) word.resize((sites + 63) / 64);
       counts[i] = tables[i]->commit(
@@ -198,10 +198,18 @@ void CheckCommits(const Kernels& k, int sites, int c) {
       tables[i]->to_planar(fresh.data(), c, sites, c, x.data(), sites);
       counts[2 + i] = tables[i]->commit_planar({x.data(), sites, room.data(), rows[2 + i].data(), sites, c,
                                                 static_cast<rrm::Gate>(gate), 2.5f, bits[2 + i].data()});
+      counts[4 + i] = counts[i];  // that of kAll
+      bits[4 + i] = bits[i];
+      if (gate == 0) continue;
+      std::vector<float*> places;
+      for (int m = 0; m < sites; ++m) places.push_back(rows[4 + i].data() + static_cast<size_t>(m) * c);
+      counts[4 + i] = tables[i]->commit_rows(
+          {fresh.data(), places.data(), sites, c, static_cast<rrm::Gate>(gate), 2.5f, bits[4 + i].data()});
     }
+    Expect(k, "commit_rows", rows[4], rows[5], 0);
     Expect(k, "commit", rows[0], rows[1], 0);
     Expect(k, "commit_planar rows", rows[2], rows[1], 0);
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < 6; ++i) {
       if (counts[i] == counts[1] && bits[i] == bits[1]) continue;
       printf("%s commit: flags of way %d, gate %d, %d sites, %d channels differ\n", k.name, i, gate, sites, c);
       ++failures;

@@ -93,6 +93,12 @@ void Commit(const rrm::Kernels& k, Data& d, rrm::Gate gate) {
   k.commit({d.fresh.data(), d.held.data(), kSites, 64, gate, 0.25f, d.bits.data(), nullptr});
 }
 
+void CommitRows(const rrm::Kernels& k, Data& d, rrm::Gate gate) {
+  std::vector<float*> held(kSites);
+  for (int m = 0; m < kSites; ++m) held[m] = d.held.data() + 64 * m;
+  k.commit_rows({d.fresh.data(), held.data(), kSites, 64, gate, 0.25f, d.bits.data()});
+}
+
 void Planar(const rrm::Kernels& k, Data& d, rrm::Gate gate) {
   k.commit_planar({d.fresh.data(), kSites, d.planar.data(), d.out.data(), kSites, 3, gate, 0.25f, d.bits.data()});
 }
@@ -131,6 +137,7 @@ void Planar(const rrm::Kernels& k, Data& d, rrm::Gate gate) {
   COUNT(commit_rms_64_half_changed, Commit(k, d, rrm::Gate::kRms))                                                     \
   COUNT(commit_rms_64_unchanged, Commit(k, d, rrm::Gate::kRms))                                                        \
   COUNT(commit_exact_64_unchanged, Commit(k, d, rrm::Gate::kExact))                                                    \
+  COUNT(commit_rows_rms_64_unchanged, CommitRows(k, d, rrm::Gate::kRms))                                               \
   COUNT(commit_planar_3_all_changed, Planar(k, d, rrm::Gate::kExact))                                                  \
   COUNT(commit_planar_3_unchanged, Planar(k, d, rrm::Gate::kExact))                                                    \
   COUNT(commit_planar_3_rms_unchanged, Planar(k, d, rrm::Gate::kRms))                                                  \

@@ -71,6 +71,7 @@ BinaryArgs = _struct(
 RowArgs = _struct("RowArgs", "rows:p row_stride:l sites:i c:i out:p")
 LrnParameters = _struct("LrnParameters", "size:i alpha:f beta:f bias:f")
 CommitArgs = _struct("CommitArgs", "fresh:p held:p sites:i c:i gate:i limit:f bits:p deltas:p")
+CommitRowsArgs = _struct("CommitRowsArgs", "fresh:p held:p sites:i c:i gate:i limit:f bits:p")
 CommitPlanarArgs = _struct("CommitPlanarArgs", "x:p plane:l room:p held:p sites:i c:i gate:i limit:f bits:p")
 
 
@@ -94,6 +95,7 @@ class Kernels(ct.Structure):
         ("lrn", ct.CFUNCTYPE(None, ct.POINTER(RowArgs), ct.POINTER(LrnParameters))),
         ("arg_max", ct.CFUNCTYPE(None, ct.POINTER(RowArgs), ct.c_bool)),
         ("commit", ct.CFUNCTYPE(i64, ct.POINTER(CommitArgs))),
+        ("commit_rows", ct.CFUNCTYPE(i64, ct.POINTER(CommitRowsArgs))),
         ("commit_planar", ct.CFUNCTYPE(i64, ct.POINTER(CommitPlanarArgs))),
         ("to_planar", ct.CFUNCTYPE(None, ptr, i64, i32, i32, ptr, i64)),
         ("gather_channels", ct.CFUNCTYPE(None, ptr, i64, i32, ptr, i32, ptr, i64)),

@@ -1,11 +1,11 @@
-"""commit and commit_planar: which rows replace, what is written, the bit map."""
+"""commit, commit_rows and commit_planar: which rows replace, what is written, the bit map."""
 
 import numpy as np
 import pytest
 from guarded import address, guarded, same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_api import GATES, CommitArgs, CommitPlanarArgs, Kernels
+from kernel_api import GATES, CommitArgs, CommitPlanarArgs, CommitRowsArgs, Kernels
 
 CHANNELS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 96, 100, 129]
 SITES = [1, 15, 16, 17, 64, 65, 129]
@@ -55,6 +55,23 @@ def commit_deltas(
     return flags, kept.copy()
 
 
+def commit_rows(
+    table: Kernels, fresh: np.ndarray, held: np.ndarray, gate: int, limit: float = 0.0, shift: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """As commit, of held rows that each lie alone; in another order than the fresh ones."""
+    if gate == ALL:
+        return commit(table, fresh, held, gate, limit, shift)
+    sites, c = fresh.shape
+    fresh = guarded(fresh, shift)
+    rows = [guarded(row, 3 - shift) for row in held[::-1]][::-1]
+    places = np.array([row.ctypes.data for row in rows], np.uint64)
+    bits = guarded(np.full((sites + 63) // 64, 0x5555555555555555, np.uint64))
+    count = table.commit_rows(CommitRowsArgs(address(fresh), address(places), sites, c, gate, limit, address(bits)))
+    flags = unpack(bits, sites)
+    assert count == flags.sum()
+    return flags, np.stack(rows)
+
+
 def commit_planar(
     table: Kernels, fresh: np.ndarray, held: np.ndarray, gate: int, limit: float = 0.0, gap: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +100,7 @@ def frames(rng: np.random.Generator, sites: int, c: int, share: float) -> tuple[
     return fresh, held
 
 
-@pytest.mark.parametrize("run", [commit, commit_deltas, commit_planar])
+@pytest.mark.parametrize("run", [commit, commit_deltas, commit_rows, commit_planar])
 @pytest.mark.parametrize("c", CHANNELS)
 def test_gates(level: Kernels, reference: Kernels, run, c: int) -> None:
     rng = np.random.default_rng(c)
@@ -101,7 +118,7 @@ def test_gates(level: Kernels, reference: Kernels, run, c: int) -> None:
                 assert same_bits(naive[1], after)
 
 
-@pytest.mark.parametrize("run", [commit, commit_planar])
+@pytest.mark.parametrize("run", [commit, commit_rows, commit_planar])
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_one_bit_anywhere(level: Kernels, run, data: st.DataObject) -> None:
@@ -121,7 +138,7 @@ def test_one_bit_anywhere(level: Kernels, run, data: st.DataObject) -> None:
     assert same_bits(after, held)
 
 
-@pytest.mark.parametrize("run", [commit, commit_deltas, commit_planar])
+@pytest.mark.parametrize("run", [commit, commit_deltas, commit_rows, commit_planar])
 @pytest.mark.parametrize("c", [1, 3, 16, 21, 100])
 def test_nan_replaces_under_a_limit(level: Kernels, run, c: int) -> None:
     held = np.zeros((40, c), np.float32)
@@ -155,7 +172,7 @@ def lane_sum(level: Kernels, d: np.ndarray) -> np.float32:
     return acc[0]
 
 
-@pytest.mark.parametrize("run", [commit, commit_planar])
+@pytest.mark.parametrize("run", [commit, commit_rows, commit_planar])
 @pytest.mark.parametrize("c", CHANNELS)
 def test_sum_of_squares_is_in_the_stated_order(level: Kernels, run, c: int) -> None:
     """A row whose sum is exactly the limit holds; under the next smaller limit it replaces."""
@@ -167,7 +184,7 @@ def test_sum_of_squares_is_in_the_stated_order(level: Kernels, run, c: int) -> N
         assert run(level, fresh, held, RMS, float(np.nextafter(limit, np.float32(0))))[0][m]
 
 
-@pytest.mark.parametrize("run", [commit, commit_planar])
+@pytest.mark.parametrize("run", [commit, commit_rows, commit_planar])
 @pytest.mark.parametrize("c", [1, 3, 8, 24, 100])
 def test_bits_do_not_depend_on_the_call(level: Kernels, run, c: int) -> None:
     """A row's fate is the same alone and among others, under a limit near the rows' sums."""
