@@ -233,6 +233,8 @@ CASES: list[Case] = [
     # weights that are packed in parts, and few enough sites that threads share these
     conv((1, 168, 5, 5), 210, pads=PAD1, change="box", activation=activation("Relu")),
     conv((1, 1024, 6, 6), 512, ONE_BY_ONE, through="view", change="box"),
+    conv((1, 168, 5, 5), 210, pads=PAD1, change="all"),
+    with_addend(conv((1, 168, 5, 5), 210, pads=PAD1, change="box")),
     conv((1, 168, 8, 30), 140, pads=PAD1, threshold=0.1, change="scatter"),
     conv(ROWS, 8, pads=PAD1, threshold=0.1, change="scatter", activation=activation("Relu")),
     conv(ROWS, 8, pads=PAD1, threshold=0.3, change="all"),

@@ -52,8 +52,17 @@ def large(net: Net, x: str) -> None:
     net.output(net.conv(net.add("Add", a, net.conv(b, 32, 32, name="c")), 32, 32, name="d"), MAP)
 
 
-BUILD: dict[str, Callable[[Net, str], None]] = {f.__name__: f for f in (between, captured, sizes, large)}
-REGIONS = {"between": 3, "captured": 2, "sizes": 1, "large": 1}
+def heavy(net: Net, x: str) -> None:
+    """Weights that threads share by columns where few sites are active; what changed is told from one to the next."""
+    a = net.conv(x, 168, name="a")
+    b = net.conv(net.add("Relu", a), 210, 168, name="b")
+    c = net.conv(b, 210, 210, name="c")
+    w = net.const(np.random.default_rng(2).normal(size=(210, 3, 4, 4)).astype(np.float32) / 60)
+    net.output(net.add("ConvTranspose", net.add("Add", b, c), w, strides=[2, 2], pads=[1, 1, 1, 1]), MAP)
+
+
+BUILD: dict[str, Callable[[Net, str], None]] = {f.__name__: f for f in (between, captured, sizes, large, heavy)}
+REGIONS = {"between": 3, "captured": 2, "sizes": 1, "large": 1, "heavy": 1}
 
 
 def model_of(name: str) -> onnx.ModelProto:

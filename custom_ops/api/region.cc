@@ -111,6 +111,13 @@ class Region::StepContext final : public Context {
       frame_.outer->parallel(tasks, body, arg);
     }
   }
+  void foresee() override {
+    const size_t next = static_cast<size_t>(&out_ - frame_.values.data()) + 1;
+    if (next == frame_.values.size()) return;
+    region_.steps_[next - region_.inputs_]->node->footprint().fetch();
+    const std::vector<int64_t>& words = frame_.values[next].words;
+    fetch_lines(words.data(), words.size() * sizeof(words[0]));
+  }
   int64_t shared() const { return shared_; }
 
  private:
@@ -265,20 +272,11 @@ void Region::remember(const Crew& crew, Crew::Clock::duration lasted) {
   next_rest_ = std::min(2 * next_rest_, kLongRest);
 }
 
-void Region::foresee(Frame& frame, size_t i) const {
-  const auto fetch = [](const void* at, size_t bytes) {
-    for (size_t b = 0; b < bytes; b += 64) Prefetch(static_cast<const char*>(at) + b);
-  };
-  if (i + 3 < steps_.size()) fetch(steps_[i + 3].get(), sizeof(Step));
-  if (i + 2 < steps_.size()) fetch(steps_[i + 2]->node.get(), 640);
-  if (i + 1 >= steps_.size()) return;
-  steps_[i + 1]->node->footprint().fetch();
-  fetch(frame.values[inputs_ + i + 1].words.data(), 128);
-}
-
 void Region::run_step(Frame& frame, size_t i) {
   Step& step = *steps_[i];
-  foresee(frame, i);
+  // What each step looks at first, whether it works or repeats itself.
+  if (i + 3 < steps_.size()) fetch_lines(steps_[i + 3].get(), sizeof(Step));
+  if (i + 2 < steps_.size()) fetch_lines(steps_[i + 2]->node.get(), Footprint::kObject);
   StepContext context(frame, *this, step, frame.values[inputs_ + i]);
   step.node->run(context);
   const int64_t before = step.shared;

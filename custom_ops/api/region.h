@@ -54,8 +54,6 @@ class Region {
   // Runs steps from `first` on until all are done, or their crew is gone; returns the next.
   size_t advance(Frame& frame, size_t first);
   size_t advance_with_crew(Frame& frame, size_t first);
-  // Asks for what the next steps begin with.
-  void foresee(Frame& frame, size_t i) const;
   void run_step(Frame& frame, size_t i);
   bool wants_crew(const Frame& frame, size_t i) const;
   void remember(const Crew& crew, Crew::Clock::duration lasted);

@@ -141,7 +141,7 @@ struct CopyAndSubtract {
 };
 
 template <class Test, class Copy>
-inline void CommitRows(const CommitArgs& g, Test test, Copy copy) {
+inline void CommitRun(const CommitArgs& g, Test test, Copy copy) {
   for (int m = 0; m < g.sites; m += 64) {
     const float* fresh = g.fresh + static_cast<int64_t>(m) * g.c;
     float* held = g.held + static_cast<int64_t>(m) * g.c;
@@ -193,10 +193,10 @@ inline void CommitExactSmall(const CommitArgs& g) {
 // Rows of any width, by the test that suits it.
 template <class Copy>
 inline void CommitExactRows(const CommitArgs& g, Copy narrow, Copy wide) {
-  if (g.c == kLanes) return CommitRows(g, ExactVecs<1>{}, narrow);
-  if (g.c == 2 * kLanes) return CommitRows(g, ExactVecs<2>{}, narrow);
-  if (g.c <= 2 * kLanes) return CommitRows(g, ExactNarrow{}, narrow);
-  CommitRows(g, ExactWide{}, wide);
+  if (g.c == kLanes) return CommitRun(g, ExactVecs<1>{}, narrow);
+  if (g.c == 2 * kLanes) return CommitRun(g, ExactVecs<2>{}, narrow);
+  if (g.c <= 2 * kLanes) return CommitRun(g, ExactNarrow{}, narrow);
+  CommitRun(g, ExactWide{}, wide);
 }
 
 inline void CommitExact(const CommitArgs& g) {
@@ -320,7 +320,7 @@ inline void CommitRmsSingles(const CommitArgs& g) {
 inline void CommitRms(const CommitArgs& g) {
   if (g.deltas != nullptr) {
     float* to = g.deltas;
-    return CommitRows(g, Rms{g.limit}, CopyAndSubtract{&to});
+    return CommitRun(g, Rms{g.limit}, CopyAndSubtract{&to});
   }
   switch (g.c) {
     case 1:
@@ -332,7 +332,7 @@ inline void CommitRms(const CommitArgs& g) {
     case 4:
       return CommitRmsSmall<4>(g);
     default:
-      return CommitRows(g, Rms{g.limit}, CopyFlagged);
+      return CommitRun(g, Rms{g.limit}, CopyFlagged);
   }
 }
 

@@ -71,7 +71,6 @@ class Conv final : public SiteNode {
         pack(weights, first[i], (i + 1 < first.size() ? first[i + 1] : out_) - first[i]);
       }
     }
-    footprint_.note(kWeights, columns_[0].packed.data(), static_cast<size_t>(columns_[0].packed.bytes()));
     residual_ = Residual(kernels, geometry_, columns_, in_, out_);
   }
 
@@ -174,7 +173,7 @@ class Conv final : public SiteNode {
     kernels_.gemm(args);
   }
 
-  // Few sites of many weights are one block, and so would be one thread's: here each thread takes some columns.
+  // Few sites of many weights: here each thread takes some columns, so that it reads only the weights of these.
   void share_columns(Context& context, const MapInput& in, const MapShape& shape, SiteState& state,
                      const Update& update) const {
     const auto parts = static_cast<int64_t>(columns_.size());

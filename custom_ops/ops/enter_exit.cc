@@ -34,6 +34,7 @@ class Enter : public Node {
 
   void run(Context& context) override {
     const RunClock clock(stats_);
+    context.foresee();
     const Dense x = context.input(0);
     if (x.dtype != Dtype::kFloat && x.dtype != Dtype::kUint8) fail("its input is neither float32 nor uint8");
     if (x.shape.size() != 4) fail("its input has " + std::to_string(x.shape.size()) + " dimensions instead of 4");

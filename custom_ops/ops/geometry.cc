@@ -116,8 +116,9 @@ void point_channels(const MapInput& in, int32_t first, int32_t count, const Wind
   const int64_t stride = static_cast<int64_t>(parts.size()) * block.sites;
   scratch.pointers.resize(taps * parts.size() * block.sites);
   scratch.lens.clear();
-  for (size_t i = 0; i < parts.size(); ++i) {
-    point_taps(in, parts[i], w, block, zeros(count), scratch.pointers.data() + i * block.sites, stride);
+  const float* const outside = zeros(count);
+  for (size_t i = 0; i < parts.size() && taps > 0; ++i) {
+    point_taps(in, parts[i], w, block, outside, scratch.pointers.data() + i * block.sites, stride);
   }
   for (size_t t = 0; t < taps; ++t) {
     for (const Channels& part : parts) scratch.lens.push_back(part.count);

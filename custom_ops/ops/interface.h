@@ -77,6 +77,8 @@ class Context {
   virtual Dense input(size_t i) = 0;
   virtual float* output_f32(std::span<const int64_t> shape) = 0;
   virtual int64_t* output_i64(std::span<const int64_t> shape) = 0;
+  // Told by a node that has work to do (and does not repeat its last answer): the next one will, too, most likely.
+  virtual void foresee() {}
   // Threads that take up a part of so much work at once, this one included. 1: the others are to be woken first.
   virtual int32_t hands(double /*nanoseconds*/) { return 1; }
   // Calls body(arg, i) for i < tasks on the runtime's own threads, this one included; rethrows what a body threw.

@@ -42,7 +42,6 @@ class SeparableConv final : public SiteNode {
     deep_ = Depthwise(w, b);
     out_ = static_cast<int32_t>(point.shape[0]);
     pack(point.as<float>(), bias.as<float>());
-    footprint_.note(kWeights, packed_.data(), static_cast<size_t>(packed_.bytes()));
   }
 
   bool set_gate(const GateAttributes& gate, const GateAttributes& inner) override {

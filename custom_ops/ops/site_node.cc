@@ -9,11 +9,6 @@
 namespace rrm {
 namespace {
 
-// A block's output rows stay in the first-level cache's neighbourhood: at most this many floats ...
-constexpr int32_t kBlockFloats = 8 * 1024;
-// ... but enough sites to fill register tiles many times, and few enough to keep the row pointers small.
-constexpr int32_t kBlockMin = 24;
-constexpr int32_t kBlockMax = 192;
 // Where nearly everything moves, comparing for equality costs and saves little: all rows are then computed and written
 // without it, and all count as changed, which is right as well. Every so many runs they are compared again, to see
 // whether that still holds. (A gate goes on: what it holds is part of the answer.)
@@ -50,35 +45,6 @@ constexpr std::array kActivations = {
     Name{"Square", Act::kSquare},
 };
 
-// Cuts cut.runs into blocks of at most `limit` sites.
-void cut_blocks(int32_t limit, Scratch::Cut& cut) {
-  cut.pieces.clear();
-  cut.blocks.clear();
-  cut.ends.clear();
-  int64_t before = 0;
-  int32_t open = 0;  // sites of the block in the making
-  const auto close = [&] {
-    cut.blocks.push_back({{}, open, before, nullptr});
-    cut.ends.push_back(cut.pieces.size());
-    before += std::exchange(open, 0);
-  };
-  for (const Run& r : cut.runs) {
-    for (int32_t x = r.x; x < r.x + r.n;) {
-      const int32_t n = std::min(r.x + r.n - x, limit - open);
-      cut.pieces.push_back({r.y, x, n});
-      open += n;
-      x += n;
-      if (open == limit) close();
-    }
-  }
-  if (open > 0) close();
-  size_t first = 0;
-  for (size_t b = 0; b < cut.blocks.size(); first = cut.ends[b++]) {
-    cut.blocks[b].runs = std::span(cut.pieces).subspan(first, cut.ends[b] - first);
-    if (cut.ends[b] < cut.pieces.size()) cut.blocks[b].next = &cut.pieces[cut.ends[b]];
-  }
-}
-
 }  // namespace
 
 Act parse_activation(const std::string& name) {
@@ -88,45 +54,9 @@ Act parse_activation(const std::string& name) {
   throw Error("unknown activation '" + name + "'", "convert the model again with this version of rrm_onnx");
 }
 
-template <typename Float>
-void point_rows(Float* first, int64_t pitch, int32_t width, const Block& block, Float** to) {
-  for (const Run& r : block.runs) {
-    Float* row = first + (static_cast<int64_t>(r.y) * width + r.x) * pitch;
-    for (int32_t m = 0; m < r.n; ++m, row += pitch) *to++ = row;
-  }
-}
-
-template void point_rows(const float*, int64_t, int32_t, const Block&, const float**);
-template void point_rows(float*, int64_t, int32_t, const Block&, float**);
-
-bool by_rows(const Block& block, int32_t channels, const GateLevel& level) {
-  constexpr int64_t kShortRun = 32;
-  constexpr int64_t kLeastChannels = 5;
-  return level.gate != Gate::kAll && channels >= kLeastChannels &&
-         block.sites < kShortRun * static_cast<int64_t>(block.runs.size());
-}
-
-void fetch_floats(const float* first, int64_t n) {
-  for (int64_t j = 0; j < n; j += 16) Prefetch(first + j);
-}
-
-void fetch_rows(const float* const* rows, int32_t n, int32_t floats) {
-  for (int32_t m = 0; m < n; ++m) fetch_floats(rows[m], floats);
-}
-
-Scratch& Scratch::of_thread() {
-  thread_local Scratch scratch;
-  return scratch;
-}
-
-int32_t block_sites(int32_t channels, int32_t tile) {
-  const int32_t sites = std::clamp(kBlockFloats / std::max(channels, 1), kBlockMin, kBlockMax);
-  return std::max(sites / tile, 1) * tile;
-}
-
 SiteNode::SiteNode(const Attributes& attributes, const Kernels& kernels, size_t map_inputs, bool addend)
     : TicketNode(attributes, kernels), map_inputs_(map_inputs + (addend ? 1 : 0)), addend_(addend) {
-  footprint_.note(kOwn, &map_inputs_, 640);
+  footprint_.note(kOwn, &map_inputs_, Footprint::kObject);
 }
 
 void FusedActivation::read(const Attributes& attributes, const char* kind, const char* params) {
@@ -285,7 +215,7 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
   int32_t limit = block_sites(widest(shape), kernels_.gemm_tile);
   // Where what changed is told, ends of blocks are ends of the stretches that consumers add up: they must not depend on
   // how many threads happen to be here.
-  if (!tell) limit = shared_sites(limit, active, share.hands, kernels_.gemm_tile / 4, weight_bytes());
+  if (!tell) limit = shared_sites(limit, active, share.hands, kernels_.gemm_tile / 2, weight_bytes());
   cut_blocks(limit, cut);
   std::vector<Block>& blocks = cut.blocks;
   if (broken) blocks.resize(blocks.size() / 2);
@@ -329,7 +259,8 @@ int64_t SiteNode::compute_block(std::span<const MapInput> in, const MapShape& sh
     if (fetches(state)) {
       point_rows(out, block, scratch.held);
     } else {
-      for (const Run& r : block.runs) fetch_floats(out.row(out.width * r.y + r.x), int64_t{r.n} * shape.channels);
+      for (const Run& r : block.runs)
+        fetch_floats(out.row(int64_t{out.width} * r.y + r.x), int64_t{r.n} * shape.channels);
     }
   }
   clock.lap(Phase::kPointers);

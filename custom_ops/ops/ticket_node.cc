@@ -56,6 +56,7 @@ void TicketNode::run(Context& context) {
   const std::span<TicketWords> inputs(count > few.size() ? many.data() : few.data(), count);
   read(context, inputs);
   if (repeat(context, inputs)) return;
+  context.foresee();
   memo_.clear();
   const size_t batch = static_cast<size_t>(inputs[0].rows);
   std::vector<Answer> answers(batch);

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_api import GATES, CommitArgs, CommitPlanarArgs, CommitRowsArgs, Kernels
 
-CHANNELS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 96, 100, 129]
+CHANNELS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 80, 96, 100, 112, 120, 128, 129]
 SITES = [1, 15, 16, 17, 64, 65, 129]
 LIMIT = 0.015  # no row of `frames` comes near it: squares are sums of 1e-6, 0.01 and 4
 ALL, EXACT, RMS = range(len(GATES))
