@@ -79,11 +79,17 @@ void CommitMany(const CommitRowsArgs& g, Test test) {
 
 using CommitFewFn = void (*)(const CommitRowsArgs&);
 
+// The rest of the table repeats the last that a level has.
+template <int V, bool kIsRms, bool kWhole>
+constexpr CommitFewFn CappedFew() {
+  return CommitFew<(V < kCommitVecs ? V : kCommitVecs), kIsRms, kWhole>;
+}
+
 template <bool kIsRms, bool kWhole>
 constexpr CommitFewFn kCommitFew[8] = {
-    CommitFew<1, kIsRms, kWhole>, CommitFew<2, kIsRms, kWhole>, CommitFew<3, kIsRms, kWhole>,
-    CommitFew<4, kIsRms, kWhole>, CommitFew<5, kIsRms, kWhole>, CommitFew<6, kIsRms, kWhole>,
-    CommitFew<7, kIsRms, kWhole>, CommitFew<8, kIsRms, kWhole>,
+    CappedFew<1, kIsRms, kWhole>(), CappedFew<2, kIsRms, kWhole>(), CappedFew<3, kIsRms, kWhole>(),
+    CappedFew<4, kIsRms, kWhole>(), CappedFew<5, kIsRms, kWhole>(), CappedFew<6, kIsRms, kWhole>(),
+    CappedFew<7, kIsRms, kWhole>(), CappedFew<8, kIsRms, kWhole>(),
 };
 
 int64_t CommitRows(const CommitRowsArgs& g) {

@@ -180,13 +180,11 @@ class Conv final : public SiteNode {
     if (depthwise_ || group_ > 1 || parts < 2 || update.fresh || update.active > kMostSites) return;
     const int32_t tasks = share_work(context, state.nanoseconds, parts).tasks;
     if (tasks < 2) return;
-    std::vector<Run> runs;
-    state.active.runs(runs);
     state.early.grow(update.active * out_);
     Scratch& scratch = Scratch::of_thread();
     GemmArgs args{};
     args.out_stride = shape.channels;
-    point(in, {runs, static_cast<int32_t>(update.active)}, 0, scratch, args);
+    point(in, {update.runs, static_cast<int32_t>(update.active)}, 0, scratch, args);
     parallel(context, tasks, [&](int32_t task) {
       const FlushDenormals flush;
       for (int64_t i = parts * task / tasks; i < parts * (task + 1) / tasks; ++i) {

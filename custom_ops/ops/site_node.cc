@@ -207,7 +207,7 @@ int64_t SiteNode::compute(Context& context, std::span<const MapInput> in, const 
   state.nanoseconds = nanoseconds_per_site(in, shape) * static_cast<double>(active);
   PhaseClock& clock = PhaseClock::of_thread();
   clock.lap(Phase::kTrack);
-  prepare(context, in, shape, state, {level, everything, fresh, active});
+  prepare(context, in, shape, state, {level, everything, fresh, active, runs});
   clock.lap(Phase::kKernel);
   state.next.clear();
   const bool tell = out.deltas.begin(out.version, used.gate != Gate::kAll ? active : 0, out.changed, out.channels);

@@ -56,9 +56,10 @@ struct SiteState : MapState {
 // What a run is about to do.
 struct Update {
   GateLevel level;
-  bool everything;  // every site is active
-  bool fresh;       // what this node held is not to be trusted
-  int64_t active;   // sites
+  bool everything;            // every site is active
+  bool fresh;                 // what this node held is not to be trusted
+  int64_t active;             // sites ...
+  std::span<const Run> runs;  // ... and where they are
 };
 
 class SiteNode : public TicketNode {
